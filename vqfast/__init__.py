@@ -1,0 +1,12 @@
+"""Vector quantization on the CPU at the speed of the hardware, with exact answers.
+
+A drop-in for ``scipy.cluster.vq``: change the import, get the same results faster.
+"""
+
+from ._assign import ClusterError, py_vq, vq, whiten
+from ._config import show_config
+from ._kmeans import kmeans, kmeans2
+
+__version__ = "0.1.0"
+
+__all__ = ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]

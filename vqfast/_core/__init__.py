@@ -1,0 +1,22 @@
+"""The compiled core: Cython drivers over C microkernels.
+
+::
+
+    _assign, _kmeans, _seeding        public modules: validated arrays come down
+        |
+    lloyd ──► nearest                 drivers: scratch, blocks, threads, signals; no arithmetic
+                 |
+    kernels.pxd (the contract as Cython sees it)
+                 |
+    kernels/     kernels.h            the contract: layouts, order of sums, error band
+                 kernels.c            one instruction set; compiled once for each, from
+                   code_book.inc.h      packing of a code book
+                   scan.inc.h           the float32 scans
+                   direct.inc.h         decisions by the double formula
+                   obs.inc.h            what reads observations; included for float and double
+                   simd.h               the dozen vector operations, per instruction set
+                 dispatch.c           which instruction set this CPU runs
+
+Arrows run downward only. A driver trusts its arguments: shapes, types and finiteness
+are checked above, in ``vqfast._validation``.
+"""

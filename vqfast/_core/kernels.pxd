@@ -1,0 +1,66 @@
+"""The C contract as Cython sees it; the words are in kernels/kernels.h."""
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef extern from "kernels.h" nogil:
+    enum:
+        VQ_FLOAT32
+        VQ_FLOAT64
+        VQ_DIRECT
+        VQ_LANES
+        VQ_PANELS
+        VQ_LANES_FEATURES
+        VQ_EXACT_GROUP
+
+    ctypedef struct vq_obs:
+        const void *data
+        Py_ssize_t row_stride
+        Py_ssize_t feature_stride
+
+    ctypedef struct vq_code_book:
+        Py_ssize_t n_codes
+        Py_ssize_t n_features
+        const double *code_book
+        double *shift
+        float *shift_f32
+        double scale
+        float *scores
+        float *half_norms
+        float *rows
+        double *exact
+
+    ctypedef struct vq_candidates:
+        pass
+
+    ctypedef struct vq_scratch:
+        float *rows
+        float *bands
+        float *limits
+        vq_candidates *candidates
+        double *row
+        double *sq_dists
+
+    ctypedef struct vq_typed_kernels:
+        double (*magnitude)(const vq_obs *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (**assign)(const vq_obs *, Py_ssize_t, const vq_code_book *, vq_scratch *, int, int32_t *) noexcept nogil
+        void (*sq_dists)(const vq_obs *, Py_ssize_t, const vq_code_book *, const int32_t *, double *,
+                         double *) noexcept nogil
+        void (*min_sq_dists)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, double *, double *) noexcept nogil
+        void (*add_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
+                         const double *, double *) noexcept nogil
+        void (*move_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
+                          const int32_t *, const double *, double, int64_t *) noexcept nogil
+
+    ctypedef struct vq_kernels:
+        const char *name
+        Py_ssize_t vector
+        Py_ssize_t panel
+        Py_ssize_t tile_rows
+        int (*pack_code_book)(vq_code_book *, int, int) noexcept nogil
+        void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
+        double (*peak)(Py_ssize_t, float *) noexcept nogil
+        vq_typed_kernels *typed
+
+    const vq_kernels *vq_kernels_named(const char *)
+    const vq_kernels *vq_kernels_best()
+    const char *vq_isa_built(int)

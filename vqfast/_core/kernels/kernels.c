@@ -1,0 +1,108 @@
+/* The kernels of one instruction set. The build compiles this file once for each, with
+ * VQ_ISA set to its name and the compiler's flags for it. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "simd.h"
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define TEXT_(a) #a
+#define TEXT(a) TEXT_(a)
+
+INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d);
+#include "code_book.inc.h"
+#include "direct.inc.h"
+#include "scan.inc.h"
+
+/* score(y, z) in no particular order; within the error bound of the contract. */
+static float score(const float *y, const float *z, float half_norm, ptrdiff_t d)
+{
+    float partial[16] = {0}, dot = 0;
+    ptrdiff_t j = 0;
+    for (; j + 16 <= d; j += 16)
+        for (int r = 0; r < 16; r++)
+            partial[r] += y[j + r] * z[j + r];
+    for (; j < d; j++)
+        dot += y[j] * z[j];
+    for (int r = 0; r < 16; r++)
+        dot += partial[r];
+    return half_norm - dot;
+}
+
+#define REAL float
+#define REAL_BITS int32_t
+#define REAL_UBITS uint32_t
+#define TYPED(name) JOIN(name, f32)
+#define TYPED_SHIFT(book) ((book)->shift_f32)
+#define LOAD8 load8_f32
+#include "obs.inc.h"
+#undef REAL
+#undef REAL_BITS
+#undef REAL_UBITS
+#undef TYPED
+#undef TYPED_SHIFT
+#undef LOAD8
+
+#define REAL double
+#define REAL_BITS int64_t
+#define REAL_UBITS uint64_t
+#define TYPED(name) JOIN(name, f64)
+#define TYPED_SHIFT(book) ((book)->shift)
+#define LOAD8 load8_f64
+#include "obs.inc.h"
+
+static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist)
+{
+    if (dist_type == VQ_FLOAT32)
+        roots_f32(sq_dists, n_rows, dist);
+    else
+        roots_f64(sq_dists, n_rows, dist);
+}
+
+/* As many independent chains as the panel tile has, without its loads. */
+static double peak(ptrdiff_t n_repetitions, float *sink)
+{
+    vf acc[TILE_ROWS][TILE_VECTORS], factor = vf_set(0.999f), term = vf_set(sink[0]);
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < TILE_VECTORS; v++)
+            acc[r][v] = vf_set((float)(r + v));
+    for (ptrdiff_t i = 0; i < n_repetitions; i++)
+#pragma GCC unroll 8
+        for (int r = 0; r < TILE_ROWS; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < TILE_VECTORS; v++)
+                acc[r][v] = vf_fma(acc[r][v], factor, term);
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int v = 0; v < TILE_VECTORS; v++)
+            term = vf_max(term, acc[r][v]);
+    sink[0] = term[0];
+    return 2.0 * TILE_ROWS * TILE_VECTORS * VL;
+}
+
+#define TYPED_TABLE(type) \
+    { \
+        .magnitude = magnitude_##type, \
+        .assign = {assign_direct_##type, assign_lanes_##type, assign_panels_##type}, \
+        .sq_dists = sq_dists_##type, \
+        .min_sq_dists = min_sq_dists_##type, \
+        .add_rows = add_rows_##type, \
+        .move_rows = move_rows_##type, \
+    }
+
+const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
+    .name = TEXT(VQ_ISA),
+    .vector = VL,
+    .panel = PANEL,
+    .tile_rows = TILE_ROWS,
+    .pack_code_book = pack_code_book,
+    .roots = roots,
+    .peak = peak,
+    .typed = {
+        [VQ_FLOAT32] = TYPED_TABLE(f32),
+        [VQ_FLOAT64] = TYPED_TABLE(f64),
+    },
+};

@@ -1,0 +1,171 @@
+/* The contract between the Cython drivers and the C microkernels.
+ *
+ * Every kernel runs on one thread, allocates nothing, checks nothing and cannot
+ * fail. The driver has validated shapes, owns all memory and hands out disjoint
+ * outputs. Outputs come last.
+ *
+ * The answer every kernel must give
+ * ---------------------------------
+ * The code of an observation x is the index of the code word c with the smallest
+ *
+ *     sq_dist(x, c) = p_0 + p_1 + ... + p_7          (added left to right)
+ *     p_r           = sum over j = r, r + 8, r + 16, ...  of (x_j - c_j)^2
+ *
+ * computed in IEEE double without fused multiply-add, the lowest index on ties.
+ * A comparison with NaN is false, so a code word with a NaN never wins and an
+ * observation without any finite distance gets code 0 and distance +inf.
+ * Up to eight features this order is the plain sum from left to right.
+ *
+ * How the fast kernels give it
+ * ----------------------------
+ * They scan in float32 with y = (x - shift) * scale and z = (c - shift) * scale,
+ *
+ *     score(y, z) = |z|^2 / 2 - <y, z> = (sq_dist(x, c) * scale^2 - |y|^2) / 2,
+ *
+ * scale being the power of two that brings the longest z into [1, 2). With
+ * u = 2^-24, g = (d + 8) u / (1 - (d + 8) u), Z = max |z| and d features, a computed
+ * score is off by at most g (Z^2 / 2 + Z |y|): d roundings in the chain, one for
+ * each operand, one for |z|^2 / 2, the rest spare. The double formula itself is
+ * off by at most g64 (|y| + Z)^2 with g64 = (d / 8 + 16) 2^-52. So a code whose
+ * score lies more than
+ *
+ *     band(y) = 2 (g (Z^2 / 2 + Z |y|) + 2 g64 (|y|^2 + Z^2)) * 1.02
+ *
+ * above the lowest one cannot win (1.02 covers the roundings of the band). All
+ * others are compared by the double formula. Underflow of a product is below
+ * 2^-149 and drowns in g Z^2 / 2 >= 2^-25. Where y overflows float32 the band is
+ * inf or NaN, and the observation is decided by the double formula alone.
+ */
+#ifndef VQ_KERNELS_H
+#define VQ_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The element type of the observations indexes the typed kernels. */
+enum { VQ_FLOAT32 = 0, VQ_FLOAT64 = 1 };
+
+/* How a block of observations is compared with the code book. */
+enum { VQ_DIRECT = 0, VQ_LANES = 1, VQ_PANELS = 2, VQ_N_PATHS = 3 };
+
+enum {
+    VQ_CANDIDATES = 7,       /* fills one cache line, see vq_candidates */
+    VQ_LANES_FEATURES = 64,  /* most features of the lanes path: its buffers live on the stack */
+    VQ_EXACT_GROUP = 8       /* code words in one group of the double layout */
+};
+
+/* Observations: element (i, j) is data[i * row_stride + j * feature_stride]. */
+typedef struct {
+    const void *data;
+    ptrdiff_t row_stride;
+    ptrdiff_t feature_stride;
+} vq_obs;
+
+/* A code book, as given and packed for the scan. The driver owns all arrays.
+ *
+ *  code_book   (n_codes, n_features) double, C order
+ *  shift       (n_features) double; shift_f32 the same as float
+ *  scores      lanes:  (n_codes, n_features) float, -z
+ *              panels: (n_panels, n_features, width) float, -z; all panels have the
+ *                      width of the ISA's tile but the last, which is cut to whole
+ *                      vectors; a missing code word is zero
+ *  half_norms  (n_codes rounded up to whole vectors) float, |z|^2 / 2; +inf for a
+ *              missing or non-finite code word
+ *  rows        panels: (n_codes, n_features) float, z; for the warm start
+ *  exact       direct and lanes: (n_groups, n_features, VQ_EXACT_GROUP) double, the
+ *              code book with code words side by side; may be NULL for direct
+ */
+typedef struct {
+    ptrdiff_t n_codes;
+    ptrdiff_t n_features;
+    const double *code_book;
+    double *shift;
+    float *shift_f32;
+    double scale;
+    float *scores;
+    float *half_norms;
+    float *rows;
+    double *exact;
+    float band_constant; /* band(y) = constant + norm * |y| + square * |y|^2 */
+    float band_norm;
+    float band_square;
+} vq_code_book;
+
+/* The code words that may still win for one observation of a block. */
+typedef struct {
+    float best;    /* lowest score seen */
+    int32_t count; /* candidates held; VQ_CANDIDATES + 1: too many, decide directly */
+    int32_t codes[VQ_CANDIDATES]; /* ascending */
+    float scores[VQ_CANDIDATES];
+} vq_candidates;
+
+/* Scratch of one worker for a block of up to block_rows observations. */
+typedef struct {
+    float *rows;               /* (block_rows, n_features) y of the block */
+    float *bands;              /* (block_rows) */
+    float *limits;             /* (block_rows) a score above it cannot win */
+    vq_candidates *candidates; /* (block_rows) */
+    double *row;               /* (n_features) one observation in double */
+    double *sq_dists;          /* (block_rows) */
+} vq_scratch;
+
+/* Kernels of one element type. */
+typedef struct {
+    /* max |x|; +inf or NaN if any element is. */
+    double (*magnitude)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features);
+
+    /* codes[i] = code of observation i, one function for each path. With warm, codes
+     * holds a guess on entry, which speeds up the panels path and changes nothing. */
+    void (*assign[VQ_N_PATHS])(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                               vq_scratch *scratch, int warm, int32_t *codes);
+
+    /* sq_dists[i] = sq_dist(observation i, code word codes[i]), NaN becoming +inf. */
+    void (*sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                     const int32_t *codes, double *row, double *sq_dists);
+
+    /* sq_dists[i] = min(sq_dists[i], sq_dist(observation i, code word)). */
+    void (*min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features,
+                         const double *code_word, double *row, double *sq_dists);
+
+    /* sums[codes[i], j] += weight_i * x_ij for first <= j < last, in the order of i.
+     * weights may be NULL. */
+    void (*add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
+                     ptrdiff_t last, const int32_t *codes, const double *weights, double *sums);
+
+    /* Where old[i] != codes[i], take observation i out of row old[i] of the fixed-point
+     * sums (unless it is negative) and add it to row codes[i]; an element counts as the
+     * integer part of x * weight * factor, so the result does not depend on the order. */
+    void (*move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
+                      ptrdiff_t last, const int32_t *old, const int32_t *codes,
+                      const double *weights, double factor, int64_t *sums);
+} vq_typed_kernels;
+
+/* One row of the table of instruction sets. */
+typedef struct {
+    const char *name;
+    ptrdiff_t vector;      /* floats in a vector */
+    ptrdiff_t panel;       /* code words in a full panel */
+    ptrdiff_t tile_rows;   /* observations in a tile of the panels path */
+
+    /* Fill shift, scale, half_norms, the bands and the layouts of the path from
+     * code_book. Returns the path to take: the one asked for, or VQ_DIRECT where the
+     * float32 scan could not be trusted (code words equal, or of a size whose square
+     * leaves the range of double). */
+    int (*pack_code_book)(vq_code_book *book, int path, int obs_type);
+
+    /* dist[i] = sqrt(sq_dists[i]), in the element type dist_type. */
+    void (*roots)(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist);
+
+    /* n repetitions of independent multiply-adds in registers: the measured roof of
+     * the benchmark. Returns the number of floating-point operations of one. */
+    double (*peak)(ptrdiff_t n_repetitions, float *sink);
+
+    vq_typed_kernels typed[2];
+} vq_kernels;
+
+/* Rows of the table, dispatch.c. */
+const vq_kernels *vq_kernels_named(const char *name); /* NULL: not built or not supported here */
+const vq_kernels *vq_kernels_best(void);
+const char *vq_isa_built(int i);                       /* NULL past the last */
+
+#endif

@@ -1,0 +1,286 @@
+/* The kernels that read observations, for one element type.
+ *
+ * The including file defines REAL, TYPED(name) and LOAD8(pointer): the element type,
+ * the name with the type's suffix, and a load of eight elements as doubles.
+ */
+
+INLINE const REAL *TYPED(row)(const vq_obs *obs, ptrdiff_t i)
+{
+    return (const REAL *)obs->data + i * obs->row_stride;
+}
+
+/* ---- the double formula ----------------------------------------------------------- */
+
+/* The sum of the contract, p_0 ... p_7 being the elements of acc. */
+INLINE double TYPED(sq_dist)(const REAL *x, const double *code_word, ptrdiff_t d)
+{
+    double sum = 0;
+    if (d <= 8) {
+        for (ptrdiff_t j = 0; j < d; j++) {
+            double t = (double)x[j] - code_word[j];
+            sum += t * t;
+        }
+        return sum;
+    }
+    vd8 acc = {0};
+    ptrdiff_t j = 0;
+    for (; j + 8 <= d; j += 8) {
+        vd8 t = LOAD8(x + j) - load8_f64(code_word + j);
+        acc += t * t;
+    }
+    double partial[8];
+    memcpy(partial, &acc, sizeof acc);
+    for (int r = 0; j < d; j++, r++) {
+        double t = (double)x[j] - code_word[j];
+        partial[r] += t * t;
+    }
+    for (int r = 0; r < 8; r++)
+        sum += partial[r];
+    return sum;
+}
+
+/* The observation as doubles in row. */
+INLINE const double *TYPED(widen)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t d, double *row)
+{
+    const REAL *x = TYPED(row)(obs, i);
+    for (ptrdiff_t j = 0; j < d; j++)
+        row[j] = (double)x[j * obs->feature_stride];
+    return row;
+}
+
+static void TYPED(assign_direct)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
+                                 int warm, int32_t *codes)
+{
+    (void)warm;
+    for (ptrdiff_t i = 0; i < n_rows; i++)
+        codes[i] = nearest_direct(TYPED(widen)(obs, i, book->n_features, scratch->row), book);
+}
+
+static void TYPED(sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const int32_t *codes,
+                            double *row, double *sq_dists)
+{
+    const ptrdiff_t d = book->n_features;
+    if (obs->feature_stride == 1)
+        for (ptrdiff_t i = 0; i < n_rows; i++)
+            sq_dists[i] = TYPED(sq_dist)(TYPED(row)(obs, i), book->code_book + codes[i] * d, d);
+    else
+        for (ptrdiff_t i = 0; i < n_rows; i++)
+            sq_dists[i] = sq_dist_f64(TYPED(widen)(obs, i, d, row), book->code_book + codes[i] * d, d);
+    for (ptrdiff_t i = 0; i < n_rows; i++)
+        sq_dists[i] = sq_dists[i] < INFINITY ? sq_dists[i] : INFINITY;
+}
+
+static void TYPED(min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *code_word,
+                                double *row, double *sq_dists)
+{
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        double sq_dist = obs->feature_stride == 1
+            ? TYPED(sq_dist)(TYPED(row)(obs, i), code_word, n_features)
+            : sq_dist_f64(TYPED(widen)(obs, i, n_features, row), code_word, n_features);
+        sq_dists[i] = sq_dist < sq_dists[i] ? sq_dist : sq_dists[i];
+    }
+}
+
+/* ---- the lanes path ---------------------------------------------------------------- */
+
+/* Columns of y from n <= LANE_GROUP observations; columns past n are zero. The strides
+ * are arguments so that calls with constants become plain shuffles. */
+INLINE void TYPED(load_lanes)(const REAL *x, ptrdiff_t row_stride, ptrdiff_t feature_stride, ptrdiff_t n, ptrdiff_t d,
+                              const vq_code_book *book, float *y, float *sq_norms)
+{
+    for (ptrdiff_t p = 0; p < LANE_GROUP; p++)
+        sq_norms[p] = 0;
+    for (ptrdiff_t j = 0; j < d; j++) {
+        float *column = y + j * LANE_GROUP;
+        const REAL shift = (REAL)book->shift[j], scale = (REAL)book->scale;
+        for (ptrdiff_t p = 0; p < n; p++)
+            column[p] = (float)((x[p * row_stride + j * feature_stride] - shift) * scale);
+        for (ptrdiff_t p = n; p < LANE_GROUP; p++)
+            column[p] = 0;
+        for (ptrdiff_t p = 0; p < LANE_GROUP; p++)
+            sq_norms[p] += column[p] * column[p];
+    }
+}
+
+static void TYPED(load_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n, const vq_code_book *book, float *y,
+                              float *sq_norms)
+{
+    const REAL *x = TYPED(row)(obs, i);
+    const ptrdiff_t d = book->n_features;
+    if (n == LANE_GROUP && obs->feature_stride == 1 && obs->row_stride == d)
+        switch (d) {
+        case 1: TYPED(load_lanes)(x, 1, 1, LANE_GROUP, 1, book, y, sq_norms); return;
+        case 2: TYPED(load_lanes)(x, 2, 1, LANE_GROUP, 2, book, y, sq_norms); return;
+        case 3: TYPED(load_lanes)(x, 3, 1, LANE_GROUP, 3, book, y, sq_norms); return;
+        case 4: TYPED(load_lanes)(x, 4, 1, LANE_GROUP, 4, book, y, sq_norms); return;
+        }
+    TYPED(load_lanes)(x, obs->row_stride, obs->feature_stride, n, d, book, y, sq_norms);
+}
+
+static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
+                                int warm, int32_t *codes)
+{
+    float y[VQ_LANES_FEATURES * LANE_GROUP], sq_norms[LANE_GROUP], best[LANE_GROUP], second[LANE_GROUP];
+    int32_t nearest[LANE_GROUP], unsure[LANE_GROUP];
+    (void)warm;
+    for (ptrdiff_t i = 0; i < n_rows; i += LANE_GROUP) {
+        ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
+        TYPED(load_group)(obs, i, n, book, y, sq_norms);
+        scan_lanes(y, book, best, second, nearest);
+        int32_t n_unsure = 0;
+        for (ptrdiff_t p = 0; p < LANE_GROUP; p++) {
+            float band = book->band_constant + book->band_norm * sqrtf(sq_norms[p]) + book->band_square * sq_norms[p];
+            unsure[p] = !(second[p] > best[p] + band);
+            n_unsure += unsure[p];
+        }
+        memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
+        if (n_unsure)
+            for (ptrdiff_t p = 0; p < n; p++)
+                if (unsure[p])
+                    codes[i + p] = nearest_direct(TYPED(widen)(obs, i + p, book->n_features, scratch->row), book);
+    }
+}
+
+/* ---- the panels path --------------------------------------------------------------- */
+
+/* One row of y and its squared length. */
+INLINE float TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_code_book *book, const REAL *shift,
+                             float *y)
+{
+    const ptrdiff_t d = book->n_features;
+    const REAL scale = (REAL)book->scale;
+    float partial[16] = {0}, sq_norm = 0;
+    if (feature_stride == 1)
+        for (ptrdiff_t j = 0; j < d; j++)
+            y[j] = (float)((x[j] - shift[j]) * scale);
+    else
+        for (ptrdiff_t j = 0; j < d; j++)
+            y[j] = (float)((x[j * feature_stride] - shift[j]) * scale);
+    ptrdiff_t j = 0;
+    for (; j + 16 <= d; j += 16)
+        for (int r = 0; r < 16; r++)
+            partial[r] += y[j + r] * y[j + r];
+    for (; j < d; j++)
+        sq_norm += y[j] * y[j];
+    for (int r = 0; r < 16; r++)
+        sq_norm += partial[r];
+    return sq_norm;
+}
+
+static void TYPED(assign_panels)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
+                                 int warm, int32_t *codes)
+{
+    const ptrdiff_t d = book->n_features, padded = (n_rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    for (ptrdiff_t i = 0; i < padded; i++) {
+        float *y = scratch->rows + i * d;
+        scratch->candidates[i].best = INFINITY;
+        scratch->candidates[i].count = 0;
+        if (i >= n_rows) { /* a limit that no score meets */
+            memset(y, 0, (size_t)d * sizeof *y);
+            scratch->limits[i] = -INFINITY;
+            continue;
+        }
+        float sq_norm = TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
+        float band = book->band_constant + book->band_norm * sqrtf(sq_norm) + book->band_square * sq_norm;
+        scratch->bands[i] = band;
+        scratch->limits[i] = INFINITY;
+        if (!(band < INFINITY)) { /* y left the range of float32 */
+            scratch->limits[i] = -INFINITY;
+            scratch->candidates[i].count = VQ_CANDIDATES + 1;
+        } else if (warm)
+            scratch->limits[i] = score(y, book->rows + codes[i] * d, book->half_norms[codes[i]], d) + band;
+    }
+    scan_panels(scratch->rows, padded, book, scratch->bands, scratch->limits, scratch->candidates);
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        vq_candidates *candidates = &scratch->candidates[i];
+        if (candidates->count <= VQ_CANDIDATES)
+            prune(candidates, scratch->limits[i]);
+        if (candidates->count == 1)
+            codes[i] = candidates->codes[0];
+        else
+            codes[i] = nearest_candidate(TYPED(widen)(obs, i, d, scratch->row), book, candidates);
+    }
+}
+
+/* ---- everything else ---------------------------------------------------------------- */
+
+/* The bits of a float's magnitude order like integers, inf and NaN above all others. */
+static double TYPED(magnitude)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features)
+{
+    const REAL_BITS mask = (REAL_BITS) ~((REAL_UBITS)1 << (8 * sizeof(REAL) - 1));
+    REAL_BITS largest = 0;
+    ptrdiff_t n_runs = n_rows, run = n_features;
+    if (obs->feature_stride == 1 && obs->row_stride == n_features) {
+        n_runs = 1;
+        run = n_rows * n_features;
+    }
+    for (ptrdiff_t i = 0; i < n_runs; i++) {
+        const REAL *x = TYPED(row)(obs, i);
+        if (obs->feature_stride == 1)
+            for (ptrdiff_t j = 0; j < run; j++) {
+                REAL_BITS bits;
+                memcpy(&bits, x + j, sizeof bits);
+                bits &= mask;
+                largest = bits > largest ? bits : largest;
+            }
+        else
+            for (ptrdiff_t j = 0; j < run; j++) {
+                REAL_BITS bits;
+                memcpy(&bits, x + j * obs->feature_stride, sizeof bits);
+                bits &= mask;
+                largest = bits > largest ? bits : largest;
+            }
+    }
+    REAL result;
+    memcpy(&result, &largest, sizeof result);
+    return (double)result;
+}
+
+static void TYPED(add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
+                            const int32_t *codes, const double *weights, double *sums)
+{
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const REAL *x = TYPED(row)(obs, i);
+        double *sum = sums + codes[i] * n_features;
+        const ptrdiff_t stride = obs->feature_stride;
+        if (weights)
+            for (ptrdiff_t j = first; j < last; j++)
+                sum[j] += (double)x[j * stride] * weights[i];
+        else if (stride == 1)
+            for (ptrdiff_t j = first; j < last; j++)
+                sum[j] += (double)x[j];
+        else
+            for (ptrdiff_t j = first; j < last; j++)
+                sum[j] += (double)x[j * stride];
+    }
+}
+
+static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
+                             ptrdiff_t last, const int32_t *old, const int32_t *codes, const double *weights,
+                             double factor, int64_t *sums)
+{
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        if (old[i] == codes[i])
+            continue;
+        const REAL *x = TYPED(row)(obs, i);
+        const double unit = weights ? factor * weights[i] : factor;
+        int64_t *into = sums + codes[i] * n_features;
+        if (old[i] < 0)
+            for (ptrdiff_t j = first; j < last; j++)
+                into[j] += (int64_t)((double)x[j * obs->feature_stride] * unit);
+        else {
+            int64_t *out_of = sums + old[i] * n_features;
+            for (ptrdiff_t j = first; j < last; j++) {
+                int64_t element = (int64_t)((double)x[j * obs->feature_stride] * unit);
+                into[j] += element;
+                out_of[j] -= element;
+            }
+        }
+    }
+}
+
+static void TYPED(roots)(const double *sq_dists, ptrdiff_t n_rows, REAL *dist)
+{
+    for (ptrdiff_t i = 0; i < n_rows; i++)
+        dist[i] = (REAL)sqrt(sq_dists[i]);
+}

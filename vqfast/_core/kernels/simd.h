@@ -1,0 +1,107 @@
+/* The vector operations the scans are written in, for the ISA this file is compiled
+ * for. One branch per instruction set; everything above is the same source.
+ *
+ *  vf, vi, vm          VL floats, VL int32, a mask of VL lanes
+ *  TILE_ROWS, TILE_VECTORS   register tile of the panels path
+ *  LANE_VECTORS        vectors of observations in a group of the lanes path
+ */
+#ifndef VQ_SIMD_H
+#define VQ_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if !defined(__GNUC__) && !defined(__clang__)
+#error "vqfast needs GCC or Clang (on Windows: clang-cl)"
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+
+#include <immintrin.h>
+enum { VL = 16, TILE_ROWS = 8, TILE_VECTORS = 3, LANE_VECTORS = 4 };
+typedef __m512 vf;
+typedef __m512i vi;
+typedef __mmask16 vm;
+INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+INLINE vf vf_set(float a) { return _mm512_set1_ps(a); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+INLINE vm vf_less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+INLINE vm vf_less_equal(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+INLINE vi vi_set(int32_t a) { return _mm512_set1_epi32(a); }
+INLINE vi vi_select(vm m, vi a, vi b) { return _mm512_mask_mov_epi32(b, m, a); }
+INLINE void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }
+INLINE vm vm_or(vm a, vm b) { return a | b; }
+INLINE int vm_any(vm m) { return m != 0; }
+
+#elif defined(__AVX2__) && defined(__FMA__)
+
+#include <immintrin.h>
+enum { VL = 8, TILE_ROWS = 6, TILE_VECTORS = 2, LANE_VECTORS = 2 };
+typedef __m256 vf;
+typedef __m256i vi;
+typedef __m256 vm;
+INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+INLINE vf vf_set(float a) { return _mm256_set1_ps(a); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+INLINE vm vf_less(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+INLINE vm vf_less_equal(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
+INLINE vi vi_set(int32_t a) { return _mm256_set1_epi32(a); }
+INLINE vi vi_select(vm m, vi a, vi b) { return _mm256_blendv_epi8(b, a, _mm256_castps_si256(m)); }
+INLINE void vi_store(int32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
+INLINE vm vm_or(vm a, vm b) { return _mm256_or_ps(a, b); }
+INLINE int vm_any(vm m) { return _mm256_movemask_ps(m) != 0; }
+
+#else /* 128-bit vectors of the compiler: SSE2, NEON and whatever else there is */
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+enum { VL = 4, TILE_ROWS = 8, TILE_VECTORS = 2, LANE_VECTORS = 4 };
+#else
+enum { VL = 4, TILE_ROWS = 4, TILE_VECTORS = 2, LANE_VECTORS = 2 };
+#endif
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+typedef vi vm;
+INLINE vf vf_load(const float *p) { vf a; memcpy(&a, p, sizeof a); return a; }
+INLINE void vf_store(float *p, vf a) { memcpy(p, &a, sizeof a); }
+INLINE vf vf_set(float a) { return (vf){a, a, a, a}; }
+#if defined(__aarch64__)
+INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
+#endif
+INLINE vm vf_less(vf a, vf b) { return (vm)(a < b); }
+INLINE vm vf_less_equal(vf a, vf b) { return (vm)(a <= b); }
+INLINE vi vi_select(vm m, vi a, vi b) { return (m & a) | (~m & b); }
+INLINE vf vf_min(vf a, vf b) { return (vf)vi_select(vf_less(a, b), (vi)a, (vi)b); }
+INLINE vf vf_max(vf a, vf b) { return (vf)vi_select(vf_less(b, a), (vi)a, (vi)b); }
+INLINE vi vi_set(int32_t a) { return (vi){a, a, a, a}; }
+INLINE void vi_store(int32_t *p, vi a) { memcpy(p, &a, sizeof a); }
+INLINE vm vm_or(vm a, vm b) { return a | b; }
+INLINE int vm_any(vm m)
+{
+    uint64_t halves[2];
+    memcpy(halves, &m, sizeof m);
+    return (halves[0] | halves[1]) != 0;
+}
+
+#endif
+
+enum { PANEL = TILE_VECTORS * VL, LANE_GROUP = LANE_VECTORS * VL };
+
+/* Eight doubles, whatever the width of the machine's registers: the partial sums
+ * p_0 ... p_7 of the contract, or a group of code words side by side. */
+typedef double vd8 __attribute__((vector_size(64), aligned(8), may_alias));
+typedef float vf8 __attribute__((vector_size(32), aligned(4), may_alias));
+INLINE vd8 load8_f32(const float *p) { return __builtin_convertvector(*(const vf8 *)p, vd8); }
+INLINE vd8 load8_f64(const double *p) { return *(const vd8 *)p; }
+
+#endif

@@ -1,0 +1,23 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from .nearest import Nearest
+
+class Means:
+    weights: NDArray[np.float64] | None
+    n_moved: int
+    n_empty: int
+    def __init__(self, search: Nearest, weights: NDArray[np.float64] | None = None) -> None: ...
+    def forget(self) -> None: ...
+    def update(
+        self, codes: NDArray[np.int32], code_book: NDArray[np.float64], members: NDArray[np.bool_]
+    ) -> int: ...
+
+def lloyd(
+    search: Nearest,
+    means: Means,
+    code_book: NDArray[np.float64],
+    codes: NDArray[np.int32],
+    n_rounds: int,
+    stop_on_empty: bool = False,
+) -> int: ...

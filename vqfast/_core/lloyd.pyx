@@ -1,0 +1,191 @@
+"""Cluster means and the rounds of Lloyd's algorithm."""
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from cython.parallel cimport prange
+from libc.math cimport ceil, frexp, isfinite, ldexp, log2
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
+from .nearest cimport Nearest
+
+from .nearest import magnitude
+
+cnp.import_array()
+
+# Threads share the sums by whole cache lines of features, so each must have some.
+cdef Py_ssize_t FEATURES_PER_THREAD = 8
+# Elements of work that a second thread is worth.
+cdef double WORK_PER_THREAD = 2e5
+
+
+cdef class Means:
+    """Means of clusters, the same to the last bit for any number of workers.
+
+    float32 observations are added up in int64 fixed point: exact, so the order does not
+    matter, and an update only touches the observations that changed their code. float64
+    observations (and float32 ones that are not finite) are added in double in the order
+    of their index, each thread owning some of the features, as SciPy's loop does.
+    """
+
+    cdef Nearest search
+    cdef readonly cnp.ndarray weights
+    cdef const double *weights_data
+    cdef Py_ssize_t n_codes, n_summed
+    cdef readonly Py_ssize_t n_moved, n_empty
+    cdef bint fixed
+    cdef double factor
+    cdef int32_t *old
+    cdef int64_t *counts
+    cdef double *totals
+    cdef double *sums
+    cdef int64_t *fixed_sums
+
+    def __cinit__(self, Nearest search, weights=None):
+        cdef double largest
+        cdef int exponent = 0
+        cdef Py_ssize_t n = search.n_obs, size = search.n_codes * search.n_features
+        self.search = search
+        self.n_codes = search.n_codes
+        self.weights = weights
+        if weights is not None:
+            self.weights_data = <const double *>cnp.PyArray_DATA(<cnp.ndarray?>weights)
+        if search.obs_type == VQ_FLOAT32:
+            largest = magnitude(search.array, search.workers)
+            if weights is not None:
+                largest *= float(weights.max()) if n else 0.0
+            self.fixed = isfinite(largest)
+            # n values below 2^exponent times 2^(62 - ceil(log2 n) - exponent) stay below 2^62.
+            frexp(largest, &exponent)
+            self.factor = ldexp(1.0, 62 - <int>ceil(log2(<double>max(n, 1))) - exponent)
+        self.old = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
+        self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
+        self.totals = <double *>PyMem_RawMalloc(self.n_codes * sizeof(double))
+        if self.fixed:
+            self.fixed_sums = <int64_t *>PyMem_RawCalloc(size, sizeof(int64_t))
+        else:
+            self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
+        if not (self.old and self.counts and self.totals and (self.sums or self.fixed_sums)):
+            raise MemoryError
+        self.forget()
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.old)
+        PyMem_RawFree(self.counts)
+        PyMem_RawFree(self.totals)
+        PyMem_RawFree(self.sums)
+        PyMem_RawFree(self.fixed_sums)
+
+    cpdef void forget(self):
+        """The next update starts from no observation; to be called when codes change meaning."""
+        cdef Py_ssize_t i
+        for i in range(self.search.n_obs):
+            self.old[i] = -1
+        memset(self.counts, 0, self.n_codes * sizeof(int64_t))
+        if self.fixed:
+            memset(self.fixed_sums, 0, self.n_codes * self.search.n_features * sizeof(int64_t))
+
+    cdef void sum_features(self, Py_ssize_t first, Py_ssize_t last, const int32_t *codes) noexcept nogil:
+        cdef const vq_obs *obs = &self.search.obs
+        cdef const vq_typed_kernels *typed = self.search.typed
+        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features
+        if self.fixed:
+            typed.move_rows(obs, n, d, first, last, self.old, codes, self.weights_data, self.factor, self.fixed_sums)
+        else:
+            typed.add_rows(obs, n, d, first, last, codes, self.weights_data, self.sums)
+
+    cdef void count(self, const int32_t *codes) noexcept nogil:
+        """counts, totals and n_moved; weights are added in the order of the observations."""
+        cdef Py_ssize_t i, n_moved = 0
+        for i in range(self.search.n_obs):
+            if codes[i] != self.old[i]:
+                n_moved += 1
+                self.counts[codes[i]] += 1
+                if self.old[i] >= 0:
+                    self.counts[self.old[i]] -= 1
+        self.n_moved = n_moved
+        if self.weights_data == NULL:
+            for i in range(self.n_codes):
+                self.totals[i] = <double>self.counts[i]
+        elif n_moved:
+            memset(self.totals, 0, self.n_codes * sizeof(double))
+            for i in range(self.search.n_obs):
+                self.totals[codes[i]] += self.weights_data[i]
+
+    cdef void run(self, const int32_t *codes, Py_ssize_t n_codes, double *code_book) noexcept nogil:
+        """Replace the code words that have members by their means."""
+        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, part, width, k, j
+        cdef bint narrow = self.search.obs_type == VQ_FLOAT32
+        cdef double mean
+        self.count(codes)
+        n_parts = max(1, min(self.search.workers, d // FEATURES_PER_THREAD))
+        width = ((d + n_parts - 1) // n_parts + 7) // 8 * 8
+        if not self.fixed:
+            memset(self.sums, 0, n_codes * d * sizeof(double))
+        if n_parts == 1 or (self.n_moved if self.fixed else n) * d < WORK_PER_THREAD:
+            self.sum_features(0, d, codes)
+        else:
+            for part in prange(n_parts, num_threads=n_parts):
+                self.sum_features(part * width, min(d, (part + 1) * width), codes)
+        memcpy(self.old, codes, n * sizeof(int32_t))
+        self.n_empty = 0
+        for k in range(n_codes):
+            if not self.totals[k] > 0:
+                self.n_empty += 1
+                continue
+            for j in range(d):
+                if self.fixed:
+                    mean = <double>self.fixed_sums[k * d + j] / self.totals[k] / self.factor
+                else:
+                    mean = self.sums[k * d + j] / self.totals[k]
+                code_book[k * d + j] = <float>mean if narrow else mean
+
+    def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
+        """Move the rows of code_book (float64, C order, in place) to the means of their members.
+
+        Rows without members stay; members (bool, n_codes) says which have some. Returns the
+        number of those without.
+        """
+        cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)
+        cdef const int32_t *codes_data = <const int32_t *>cnp.PyArray_DATA(codes)
+        cdef double *words = <double *>cnp.PyArray_DATA(code_book)
+        cdef cnp.npy_bool *flags = <cnp.npy_bool *>cnp.PyArray_DATA(members)
+        with nogil:
+            self.run(codes_data, n_codes, words)
+        for k in range(n_codes):
+            flags[k] = self.totals[k] > 0
+        return self.n_empty
+
+
+def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes, Py_ssize_t n_rounds,
+          bint stop_on_empty=False):
+    """Rounds of assignment and means; codes belong to the code book before the last means.
+
+    code_book (n_codes, n_features) float64 in C order and codes (n_obs,) int32 are changed
+    in place. Rounds after the codes have stopped changing are not run, as they would change
+    nothing. Returns the number of rounds, run or not, that left a cluster empty; with
+    stop_on_empty the first of them is the last run.
+    """
+    cdef Py_ssize_t done, n_with_empty = 0, n_codes = cnp.PyArray_DIM(code_book, 0)
+    cdef double *words = <double *>cnp.PyArray_DATA(code_book)
+    cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
+    cdef double work = 0
+    with nogil:
+        for done in range(n_rounds):
+            search.run(words, n_codes, codes_data, done > 0, NULL, 0)
+            means.run(codes_data, n_codes, words)
+            if means.n_empty:
+                if stop_on_empty:
+                    n_with_empty = 1
+                    break
+                n_with_empty += n_rounds - done if means.n_moved == 0 else 1
+            if means.n_moved == 0:
+                break
+            work += <double>search.n_obs * n_codes * search.n_features
+            if work > 1e8:
+                work = 0
+                with gil:
+                    PyErr_CheckSignals()
+    return n_with_empty

@@ -1,0 +1,29 @@
+from libc.stdint cimport int32_t
+
+cimport numpy as cnp
+
+from .kernels cimport vq_code_book, vq_kernels, vq_obs, vq_scratch, vq_typed_kernels
+
+cdef bint view_obs(cnp.ndarray obs, vq_obs *view)
+
+
+cdef class Nearest:
+    cdef readonly cnp.ndarray array
+    cdef vq_obs obs
+    cdef readonly Py_ssize_t n_obs, n_features, n_codes
+    cdef readonly int workers
+    cdef int obs_type
+    cdef int wanted_path
+    cdef Py_ssize_t block_rows
+    cdef const vq_kernels *kernels
+    cdef const vq_typed_kernels *typed
+    cdef vq_code_book book
+    cdef vq_scratch *scratch
+    cdef char *memory
+
+    cdef void layout(self, char *base, Py_ssize_t *size) noexcept
+    cdef void layout_worker(self, vq_scratch *scratch, char **cursor, Py_ssize_t rows, bint panels) noexcept
+    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm,
+                 void *dist, int dist_type) except -1 nogil
+    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm,
+                        void *dist, int dist_type) noexcept nogil

@@ -1,0 +1,44 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PATHS: dict[str, int]
+
+def isa_built() -> list[str]: ...
+def isa_supported() -> list[str]: ...
+def isa_in_use() -> str: ...
+def compiler() -> str: ...
+def openmp() -> int: ...
+def max_threads() -> int: ...
+def magnitude(obs: NDArray[Any], workers: int = 1, isa: str | None = None) -> float: ...
+def lower_sq_dists(
+    obs: NDArray[Any],
+    code_word: NDArray[np.float64],
+    sq_dists: NDArray[np.float64],
+    workers: int = 1,
+    isa: str | None = None,
+) -> None: ...
+def peak_flops(seconds: float = 0.2, isa: str | None = None) -> float: ...
+
+class Nearest:
+    array: NDArray[Any]
+    n_obs: int
+    n_features: int
+    n_codes: int
+    workers: int
+    def __init__(
+        self,
+        obs: NDArray[Any],
+        n_codes: int,
+        workers: int = 1,
+        isa: str | None = None,
+        path: str | None = None,
+    ) -> None: ...
+    def assign(
+        self,
+        code_book: NDArray[np.float64],
+        codes: NDArray[np.int32],
+        dist: NDArray[Any] | None = None,
+        warm: bool = False,
+    ) -> None: ...

@@ -1,0 +1,350 @@
+"""The nearest code word of every observation: paths, blocks, scratch and threads."""
+import os
+
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t, uintptr_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+from .kernels cimport (
+    VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
+    vq_candidates, vq_code_book, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
+    vq_scratch, vq_typed_kernels,
+)
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #define VQ_OPENMP _OPENMP
+    #else
+    #define VQ_OPENMP 0
+    static int omp_get_max_threads(void) { return 1; }
+    static int omp_in_parallel(void) { return 0; }
+    #endif
+    """
+    int VQ_OPENMP
+    const char *VQ_COMPILER
+    int omp_get_max_threads() nogil
+    int omp_in_parallel() nogil
+
+cnp.import_array()
+
+# Below this many observations a packed code book is not paid back: packing costs about
+# three cycles an element, a direct comparison a third of one.
+cdef Py_ssize_t DIRECT_OBS = 12
+# Up to here observations in the lanes beat panels (measured crossover, one ISA or other).
+cdef Py_ssize_t LANES_LIMIT = 40
+# y of a block of the panels path stays in the second-level cache beside a panel.
+cdef Py_ssize_t BLOCK_BYTES = 1 << 18
+cdef Py_ssize_t BLOCK_ROWS = 768
+# Rows of a block are a multiple of every tile height (4, 6, 8) and of a lane group.
+cdef Py_ssize_t ROWS_MULTIPLE = 24
+cdef Py_ssize_t LANES_BLOCK_ROWS = 4096
+# Multiply-adds of work that one more thread is worth (about 20 us).
+cdef double WORK_PER_THREAD = 5e5
+# Multiply-adds between two looks at the signals: about a tenth of a second on one thread.
+cdef double WORK_PER_SIGNAL_CHECK = 4e9
+
+PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS}
+
+
+cdef const vq_kernels *kernels_of(isa) except NULL:
+    """The named row of the ISA table; None is the one chosen at import."""
+    cdef const vq_kernels *kernels
+    if isa is None:
+        return default_kernels
+    kernels = vq_kernels_named(isa.encode())
+    if kernels == NULL:
+        raise ValueError(f"unknown or unsupported ISA {isa!r}; this machine runs {isa_supported()}")
+    return kernels
+
+
+def isa_built():
+    """Names of the compiled rows of the ISA table, slowest first."""
+    names = []
+    cdef int i = 0
+    while vq_isa_built(i) != NULL:
+        names.append(vq_isa_built(i).decode())
+        i += 1
+    return names
+
+
+def isa_supported():
+    """Those of them that this CPU runs."""
+    return [name for name in isa_built() if vq_kernels_named(name.encode()) != NULL]
+
+
+def isa_in_use():
+    return default_kernels.name.decode()
+
+
+def compiler():
+    return VQ_COMPILER.decode()
+
+
+def openmp():
+    """Version date of OpenMP as an integer, 0 without it."""
+    return VQ_OPENMP
+
+
+def max_threads():
+    """Threads that OpenMP would use here: 1 inside a parallel region or without OpenMP."""
+    return 1 if omp_in_parallel() else omp_get_max_threads()
+
+
+# Written once, here; VQFAST_ISA is for tests and for measurements.
+cdef const vq_kernels *default_kernels = vq_kernels_best()
+if os.environ.get("VQFAST_ISA"):
+    default_kernels = kernels_of(os.environ["VQFAST_ISA"])
+
+
+cdef bint view_obs(cnp.ndarray obs, vq_obs *view):
+    """Fill the view of a 1-D or 2-D float array; returns whether it is float64."""
+    cdef bint is_double = cnp.PyArray_TYPE(obs) == cnp.NPY_FLOAT64
+    cdef Py_ssize_t itemsize = 8 if is_double else 4
+    if not is_double and cnp.PyArray_TYPE(obs) != cnp.NPY_FLOAT32:
+        raise TypeError(f"obs must be float32 or float64, got {obs.dtype}")
+    view.data = cnp.PyArray_DATA(obs)
+    view.row_stride = cnp.PyArray_STRIDE(obs, 0) // itemsize
+    view.feature_stride = cnp.PyArray_STRIDE(obs, 1) // itemsize if cnp.PyArray_NDIM(obs) == 2 else 1
+    return is_double
+
+
+cdef char *take(char **cursor, Py_ssize_t n_bytes) noexcept:
+    """The next n_bytes at a cache line's start."""
+    cdef char *start = cursor[0]
+    cursor[0] += (n_bytes + 63) // 64 * 64
+    return start
+
+
+cdef class Nearest:
+    """Search for the nearest code words of one set of observations.
+
+    Owns the packed code book and the scratch of every worker, to be used again by every
+    round of a fit. ``isa`` and ``path`` are for tests: they force a row of the ISA table
+    and one of PATHS; the answers are the same.
+    """
+
+    def __cinit__(self, cnp.ndarray obs, Py_ssize_t n_codes, int workers=1, isa=None, path=None):
+        cdef Py_ssize_t size = 0, multiple, most, chunks
+        cdef bint is_double = view_obs(obs, &self.obs)
+        self.array = obs
+        self.obs_type = VQ_FLOAT64 if is_double else VQ_FLOAT32
+        self.n_obs = cnp.PyArray_DIM(obs, 0)
+        self.n_features = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
+        self.n_codes = n_codes
+        self.kernels = kernels_of(isa)
+        self.typed = &self.kernels.typed[self.obs_type]
+        if path is not None:
+            self.wanted_path = PATHS[path]
+            if self.wanted_path == VQ_LANES and self.n_features > VQ_LANES_FEATURES:
+                raise ValueError(f"the lanes path takes {VQ_LANES_FEATURES} features, got {self.n_features}")
+        elif self.n_obs < DIRECT_OBS:
+            self.wanted_path = VQ_DIRECT
+        else:
+            self.wanted_path = VQ_LANES if self.n_features <= LANES_LIMIT else VQ_PANELS
+        most = LANES_BLOCK_ROWS
+        if self.wanted_path == VQ_PANELS:
+            most = min(BLOCK_ROWS, max(4 * ROWS_MULTIPLE, BLOCK_BYTES // (4 * self.n_features + 1)))
+        if <double>self.n_obs * n_codes * (self.n_features + 4) < workers * WORK_PER_THREAD:
+            workers = max(1, <int>(<double>self.n_obs * n_codes * (self.n_features + 4) / WORK_PER_THREAD))
+        # Equal blocks, and as many for each worker.
+        chunks = max(1, (self.n_obs + most * workers - 1) // (most * workers)) * workers
+        multiple = ROWS_MULTIPLE if self.wanted_path == VQ_PANELS else 64
+        self.block_rows = max(1, ((self.n_obs + chunks - 1) // chunks + multiple - 1) // multiple) * multiple
+        self.workers = max(1, min(workers, (self.n_obs + self.block_rows - 1) // self.block_rows))
+        self.layout(NULL, &size)
+        self.memory = <char *>PyMem_RawMalloc(size + 64)
+        if self.memory == NULL:
+            raise MemoryError
+        self.layout(<char *>((<uintptr_t>self.memory + 63) // 64 * 64), &size)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.memory)
+
+    cdef void layout(self, char *base, Py_ssize_t *size) noexcept:
+        """Place every array after base; with base NULL only the size counts."""
+        cdef char *cursor = base
+        cdef Py_ssize_t k = self.n_codes, d = self.n_features, rows = self.block_rows, w
+        cdef Py_ssize_t whole = (k + 2 * self.kernels.panel) * d
+        cdef bint scans = self.wanted_path != VQ_DIRECT, panels = self.wanted_path == VQ_PANELS
+        cdef vq_scratch *scratch
+        self.book.n_features = d
+        self.book.shift = <double *>take(&cursor, 8 * d)
+        self.book.shift_f32 = <float *>take(&cursor, 4 * d)
+        self.book.scores = <float *>take(&cursor, 4 * whole * scans)
+        self.book.half_norms = <float *>take(&cursor, 4 * (k + 2 * self.kernels.panel))
+        self.book.rows = <float *>take(&cursor, 4 * k * d * panels)
+        self.book.exact = NULL
+        if d <= LANES_LIMIT or self.wanted_path == VQ_LANES:
+            self.book.exact = <double *>take(&cursor, 8 * (k + VQ_EXACT_GROUP) * d)
+        self.scratch = <vq_scratch *>take(&cursor, self.workers * sizeof(vq_scratch))
+        for w in range(self.workers):
+            scratch = self.scratch + w if base != NULL else NULL
+            self.layout_worker(scratch, &cursor, rows, panels)
+        size[0] = cursor - base
+
+    cdef void layout_worker(self, vq_scratch *scratch, char **cursor, Py_ssize_t rows, bint panels) noexcept:
+        cdef vq_scratch placed
+        placed.rows = <float *>take(cursor, 4 * rows * self.n_features * panels)
+        placed.bands = <float *>take(cursor, 4 * rows * panels)
+        placed.limits = <float *>take(cursor, 4 * rows * panels)
+        placed.candidates = <vq_candidates *>take(cursor, sizeof(vq_candidates) * rows * panels)
+        placed.row = <double *>take(cursor, 8 * self.n_features)
+        placed.sq_dists = <double *>take(cursor, 8 * rows)
+        if scratch != NULL:
+            scratch[0] = placed
+
+    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm,
+                        void *dist, int dist_type) noexcept nogil:
+        cdef Py_ssize_t first = block * self.block_rows
+        cdef Py_ssize_t n_rows = min(self.block_rows, self.n_obs - first)
+        cdef vq_scratch *scratch = self.scratch + worker
+        cdef vq_obs obs = self.obs
+        cdef int itemsize = 4 if self.obs_type == VQ_FLOAT32 else 8
+        cdef int dist_size = 4 if dist_type == VQ_FLOAT32 else 8
+        obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
+        if self.book.n_codes == 1:
+            memset(codes + first, 0, n_rows * sizeof(int32_t))
+        else:
+            self.typed.assign[path](&obs, n_rows, &self.book, scratch, warm, codes + first)
+        if dist != NULL:
+            self.typed.sq_dists(&obs, n_rows, &self.book, codes + first, scratch.row, scratch.sq_dists)
+            self.kernels.roots(scratch.sq_dists, n_rows, dist_type, <char *>dist + first * dist_size)
+
+    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm,
+                 void *dist, int dist_type) except -1 nogil:
+        """Assign all observations; KeyboardInterrupt is noticed within a second."""
+        cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows
+        cdef Py_ssize_t first = 0, last, block
+        cdef double work = <double>self.block_rows * n_codes * (self.n_features + 4)
+        cdef Py_ssize_t at_once = self.workers * max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / work))
+        cdef int path = VQ_DIRECT, workers = self.workers
+        self.book.code_book = code_book
+        self.book.n_codes = n_codes
+        if n_codes > 1:
+            path = self.kernels.pack_code_book(&self.book, self.wanted_path, self.obs_type)
+        while first < n_blocks:
+            last = min(n_blocks, first + at_once)
+            if workers == 1:  # no OpenMP: safe in a forked child, and no overhead
+                for block in range(first, last):
+                    self.run_block(block, 0, path, codes, warm, dist, dist_type)
+            else:
+                for block in prange(first, last, schedule="dynamic", chunksize=1, num_threads=workers):
+                    self.run_block(block, threadid(), path, codes, warm, dist, dist_type)
+            first = last
+            if first < n_blocks:
+                with gil:
+                    PyErr_CheckSignals()
+        return 0
+
+    def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False):
+        """Write the code of every observation, and the distance to its code word.
+
+        code_book is (n_codes or fewer, n_features) float64 in C order, codes int32 and dist
+        float32, float64 or None, both contiguous. With warm, codes holds guesses on entry.
+        """
+        cdef void *dist_data = NULL
+        cdef int dist_type = VQ_FLOAT64
+        if dist is not None:
+            dist_data = cnp.PyArray_DATA(<cnp.ndarray?>dist)
+            if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32:
+                dist_type = VQ_FLOAT32
+        cdef const double *words = <const double *>cnp.PyArray_DATA(code_book)
+        cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
+        cdef Py_ssize_t n_codes = cnp.PyArray_DIM(code_book, 0)
+        with nogil:
+            self.run(words, n_codes, codes_data, warm, dist_data, dist_type)
+
+
+def magnitude(cnp.ndarray obs, int workers=1, isa=None):
+    """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite."""
+    cdef vq_obs view, part
+    cdef bint is_double = view_obs(obs, &view)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(obs, 0)
+    cdef Py_ssize_t d = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
+    cdef const vq_kernels *kernels = kernels_of(isa)
+    cdef const vq_typed_kernels *typed = &kernels.typed[VQ_FLOAT64 if is_double else VQ_FLOAT32]
+    cdef Py_ssize_t itemsize = 8 if is_double else 4, n_parts = 1, rows, first, i
+    cdef double[64] results
+    cdef double largest = 0
+    if workers > 1 and n * d > 1 << 18:
+        n_parts = min(workers, 64)
+    rows = (n + n_parts - 1) // n_parts
+    with nogil:
+        if n_parts == 1:
+            largest = typed.magnitude(&view, n, d)
+        else:
+            for i in prange(n_parts, num_threads=workers):
+                results[i] = part_magnitude(typed, view, i * rows, min(rows, n - i * rows), d, itemsize)
+            for i in range(n_parts):
+                if not results[i] <= largest:  # also a NaN
+                    largest = results[i]
+                    if largest != largest:
+                        break
+    return largest
+
+
+cdef double part_magnitude(const vq_typed_kernels *typed, vq_obs view, Py_ssize_t first, Py_ssize_t n_rows,
+                           Py_ssize_t n_features, Py_ssize_t itemsize) noexcept nogil:
+    if n_rows <= 0:
+        return 0
+    view.data = <const char *>view.data + first * view.row_stride * itemsize
+    return typed.magnitude(&view, n_rows, n_features)
+
+
+def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists, int workers=1, isa=None):
+    """sq_dists[i] = min(sq_dists[i], squared distance of obs[i] to code_word), in place.
+
+    obs is 1-D or 2-D; code_word (n_features,) and sq_dists (n_obs,) are contiguous float64.
+    """
+    cdef vq_obs view
+    cdef bint is_double = view_obs(obs, &view)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(obs, 0)
+    cdef Py_ssize_t d = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
+    cdef const vq_typed_kernels *typed = &kernels_of(isa).typed[VQ_FLOAT64 if is_double else VQ_FLOAT32]
+    cdef Py_ssize_t itemsize = 8 if is_double else 4, n_parts, rows, i
+    cdef const double *word = <const double *>cnp.PyArray_DATA(code_word)
+    cdef double *lowest = <double *>cnp.PyArray_DATA(sq_dists)
+    cdef double *scratch
+    n_parts = max(1, min(workers, <Py_ssize_t>(<double>n * (d + 4) / WORK_PER_THREAD)))
+    rows = (n + n_parts - 1) // n_parts
+    scratch = <double *>PyMem_RawMalloc(8 * (d + 8) * n_parts)
+    if scratch == NULL:
+        raise MemoryError
+    with nogil:
+        if n_parts == 1:
+            typed.min_sq_dists(&view, n, d, word, scratch, lowest)
+        else:
+            for i in prange(n_parts, num_threads=n_parts):
+                lower_part(typed, view, i * rows, min(rows, n - i * rows), d, itemsize, word,
+                           scratch + i * (d + 8), lowest)
+    PyMem_RawFree(scratch)
+
+
+cdef void lower_part(const vq_typed_kernels *typed, vq_obs view, Py_ssize_t first, Py_ssize_t n_rows,
+                     Py_ssize_t n_features, Py_ssize_t itemsize, const double *word, double *row,
+                     double *lowest) noexcept nogil:
+    if n_rows > 0:
+        view.data = <const char *>view.data + first * view.row_stride * itemsize
+        typed.min_sq_dists(&view, n_rows, n_features, word, row, lowest + first)
+
+
+def peak_flops(double seconds=0.2, isa=None):
+    """Floating-point operations a second of one thread in float32 multiply-adds, measured."""
+    from time import perf_counter
+    cdef const vq_kernels *kernels = kernels_of(isa)
+    cdef float sink = 1
+    cdef double flops = 0
+    cdef Py_ssize_t n = 1000000
+    best, end = 0.0, perf_counter() + seconds
+    while perf_counter() < end:
+        start = perf_counter()
+        with nogil:
+            flops = kernels.peak(n, &sink)
+        best = max(best, flops * n / (perf_counter() - start))
+    return best

@@ -1,0 +1,136 @@
+"""How a fit starts: the generator it draws from, and the first code book.
+
+The draws are SciPy's, call for call, so that a seed gives the code book it gave there.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._core.nearest import lower_sq_dists
+from ._validation import FLOAT64
+
+Rng = np.random.Generator | np.random.RandomState
+
+
+class _NotGiven:
+    """Default of `rng` and `seed`, for which None has a meaning of its own."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+NOT_GIVEN: Any = _NotGiven()
+
+
+def resolve_rng(rng: Any, seed: Any, function: str) -> Callable[[], Rng]:
+    """A function that returns the generator which ``rng=`` or ``seed=`` name.
+
+    ``rng`` goes through ``np.random.default_rng`` at once; ``seed`` is only looked at when
+    the generator is needed, as in SciPy. With neither it is NumPy's global generator.
+    """
+    if rng is not NOT_GIVEN:
+        if seed is not NOT_GIVEN:
+            raise TypeError(
+                f"{function}() got multiple values for argument now known as `rng`. Specify one of `rng` or `seed`."
+            )
+        generator = np.random.default_rng(rng)
+        return lambda: generator
+    return lambda: _legacy_generator(None if seed is NOT_GIVEN else seed)
+
+
+def _legacy_generator(seed: Any) -> Rng:
+    if seed is None or seed is np.random:
+        return np.random.mtrand._rand  # type: ignore[attr-defined,no-any-return]
+    if isinstance(seed, numbers.Integral):
+        return np.random.RandomState(int(seed))
+    if isinstance(seed, np.random.RandomState | np.random.Generator):
+        return seed
+    raise ValueError(f"'{seed}' cannot be used to seed a numpy.random.RandomState instance")
+
+
+def points(
+    data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
+) -> NDArray[Any]:
+    """k different observations, chosen uniformly or in proportion to their weights."""
+    p = None if weights is None else weights / weights.sum()
+    chosen = rng.choice(data.shape[0], size=k, replace=False, p=p)
+    return np.asarray(data[chosen])
+
+
+def random_normal(
+    data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
+) -> NDArray[Any]:
+    """k draws of a normal distribution with the mean and the covariance of the data."""
+    if weights is None:
+        mean = np.mean(data, axis=0)
+    else:
+        mean = np.average(data, axis=0, weights=weights)
+    if data.ndim == 1:
+        x = rng.standard_normal(size=k)
+        x *= np.sqrt(np.cov(data, aweights=weights))
+    elif data.shape[1] > data.shape[0]:
+        centred, n_free = data - mean, data.shape[0] - 1.0
+        if weights is not None:
+            centred = centred * np.sqrt(weights / weights.mean())[:, None]
+        _, s, vh = np.linalg.svd(centred, full_matrices=False)
+        x = rng.standard_normal(size=(k, s.size))
+        x = x @ (s[:, None] * vh / np.sqrt(n_free))
+    else:
+        covariance = np.atleast_2d(np.cov(data.T, aweights=weights))
+        x = rng.standard_normal(size=(k, data.shape[1]))
+        x = x @ np.linalg.cholesky(covariance).T
+    x += mean
+    return np.asarray(x)
+
+
+def plus_plus(
+    data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
+) -> NDArray[Any]:
+    """k-means++: each next code word is an observation drawn by its squared distance.
+
+    O(n_obs k n_features): the distance to the nearest code word so far is kept, not
+    computed again. D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful
+    seeding", SODA 2007.
+    """
+    obs = data if data.ndim == 2 else data[:, None]
+    n_obs = obs.shape[0]
+    book = np.empty((k, obs.shape[1]))
+    sq_dists = np.full(n_obs, np.inf)
+    for i in range(k):
+        if i == 0:
+            chosen = _first_point(n_obs, rng, weights)
+        else:
+            lower_sq_dists(obs, book[i - 1], sq_dists, workers)
+            potential = sq_dists if weights is None else sq_dists * weights
+            cumulative = (potential / potential.sum()).cumsum()
+            chosen = min(int(np.searchsorted(cumulative, rng.uniform())), n_obs - 1)
+        book[i] = obs[chosen]
+    return book if data.ndim == 2 else book[:, 0]
+
+
+def _first_point(n_obs: int, rng: Rng, weights: NDArray[np.float64] | None) -> int:
+    if weights is not None:
+        return int(rng.choice(n_obs, p=weights / weights.sum()))
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(n_obs))
+    return int(rng.randint(n_obs, dtype="int64"))
+
+
+INITIALISERS: dict[str, Callable[..., NDArray[Any]]] = {
+    "random": random_normal,
+    "points": points,
+    "++": plus_plus,
+}
+
+
+def start(
+    minit: str, data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
+) -> NDArray[np.float64]:
+    """The first code book by the named method, as float64, of the rank of the data."""
+    return np.array(INITIALISERS[minit](data, k, rng, weights, workers), dtype=FLOAT64)
