@@ -16,21 +16,6 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "direct.inc.h"
 #include "scan.inc.h"
 
-/* score(y, z) in no particular order; within the error bound of the contract. */
-static float score(const float *y, const float *z, float half_norm, ptrdiff_t d)
-{
-    float partial[16] = {0}, dot = 0;
-    ptrdiff_t j = 0;
-    for (; j + 16 <= d; j += 16)
-        for (int r = 0; r < 16; r++)
-            partial[r] += y[j + r] * z[j + r];
-    for (; j < d; j++)
-        dot += y[j] * z[j];
-    for (int r = 0; r < 16; r++)
-        dot += partial[r];
-    return half_norm - dot;
-}
-
 #define REAL float
 #define REAL_BITS int32_t
 #define REAL_UBITS uint32_t
@@ -69,7 +54,7 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
     for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < TILE_VECTORS; v++)
-            acc[r][v] = vf_set((float)(r + v));
+            acc[r][v] = vf_set((float)(r * TILE_VECTORS + v)); /* different, or they would be merged */
     for (ptrdiff_t i = 0; i < n_repetitions; i++)
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; r++)

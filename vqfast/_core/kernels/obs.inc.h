@@ -143,28 +143,16 @@ static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_co
 
 /* ---- the panels path --------------------------------------------------------------- */
 
-/* One row of y and its squared length. */
-INLINE float TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_code_book *book, const REAL *shift,
-                             float *y)
+INLINE void TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_code_book *book, const REAL *shift,
+                            float *y)
 {
-    const ptrdiff_t d = book->n_features;
     const REAL scale = (REAL)book->scale;
-    float partial[16] = {0}, sq_norm = 0;
     if (feature_stride == 1)
-        for (ptrdiff_t j = 0; j < d; j++)
+        for (ptrdiff_t j = 0; j < book->n_features; j++)
             y[j] = (float)((x[j] - shift[j]) * scale);
     else
-        for (ptrdiff_t j = 0; j < d; j++)
+        for (ptrdiff_t j = 0; j < book->n_features; j++)
             y[j] = (float)((x[j * feature_stride] - shift[j]) * scale);
-    ptrdiff_t j = 0;
-    for (; j + 16 <= d; j += 16)
-        for (int r = 0; r < 16; r++)
-            partial[r] += y[j + r] * y[j + r];
-    for (; j < d; j++)
-        sq_norm += y[j] * y[j];
-    for (int r = 0; r < 16; r++)
-        sq_norm += partial[r];
-    return sq_norm;
 }
 
 static void TYPED(assign_panels)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
@@ -180,7 +168,8 @@ static void TYPED(assign_panels)(const vq_obs *obs, ptrdiff_t n_rows, const vq_c
             scratch->limits[i] = -INFINITY;
             continue;
         }
-        float sq_norm = TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
+        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
+        float sq_norm = inner_product(y, y, d);
         float band = book->band_constant + book->band_norm * sqrtf(sq_norm) + book->band_square * sq_norm;
         scratch->bands[i] = band;
         scratch->limits[i] = INFINITY;
@@ -188,7 +177,7 @@ static void TYPED(assign_panels)(const vq_obs *obs, ptrdiff_t n_rows, const vq_c
             scratch->limits[i] = -INFINITY;
             scratch->candidates[i].count = VQ_CANDIDATES + 1;
         } else if (warm)
-            scratch->limits[i] = score(y, book->rows + codes[i] * d, book->half_norms[codes[i]], d) + band;
+            scratch->limits[i] = book->half_norms[codes[i]] - inner_product(y, book->rows + codes[i] * d, d) + band;
     }
     scan_panels(scratch->rows, padded, book, scratch->bands, scratch->limits, scratch->candidates);
     for (ptrdiff_t i = 0; i < n_rows; i++) {

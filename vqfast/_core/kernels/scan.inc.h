@@ -70,6 +70,21 @@ static void scan_lanes(const float *y, const vq_code_book *book, float *best, fl
     }
 }
 
+/* <y, z> in no particular order; within the error bound of the contract. */
+INLINE float inner_product(const float *y, const float *z, ptrdiff_t d)
+{
+    vf even = vf_set(0), odd = vf_set(0);
+    float rest = 0;
+    ptrdiff_t j = 0;
+    for (; j + 2 * VL <= d; j += 2 * VL) {
+        even = vf_fma(vf_load(y + j), vf_load(z + j), even);
+        odd = vf_fma(vf_load(y + j + VL), vf_load(z + j + VL), odd);
+    }
+    for (; j < d; j++)
+        rest += y[j] * z[j];
+    return vf_sum(even) + vf_sum(odd) + rest;
+}
+
 /* ---- panels: code words in the vector lanes, observations broadcast ------------- */
 
 /* Drop the candidates above limit; the rest stay in ascending order of the codes. */
@@ -84,6 +99,19 @@ static void prune(vq_candidates *candidates, float limit)
     candidates->count = kept;
 }
 
+static void keep(vq_candidates *candidates, int32_t code, float score, float limit)
+{
+    if (candidates->count > VQ_CANDIDATES)
+        return;
+    if (candidates->count == VQ_CANDIDATES)
+        prune(candidates, limit);
+    if (candidates->count < VQ_CANDIDATES) {
+        candidates->codes[candidates->count] = code;
+        candidates->scores[candidates->count] = score;
+    }
+    candidates->count++; /* past VQ_CANDIDATES: given up */
+}
+
 /* Some of the scores of codes first ... first + width - 1 are at or below the limit. */
 static __attribute__((noinline)) void offer(const float *scores, ptrdiff_t width, ptrdiff_t first, float band,
                                             float *limit, vq_candidates *candidates)
@@ -91,20 +119,15 @@ static __attribute__((noinline)) void offer(const float *scores, ptrdiff_t width
     vf lowest = vf_load(scores);
     for (ptrdiff_t l = VL; l < width; l += VL)
         lowest = vf_min(lowest, vf_load(scores + l));
-    for (int l = 0; l < VL; l++)
-        if (lowest[l] < candidates->best)
-            candidates->best = lowest[l];
+    float new_best = vf_lowest(lowest);
+    if (new_best < candidates->best)
+        candidates->best = new_best;
     if (candidates->best + band < *limit)
         *limit = candidates->best + band;
-    for (ptrdiff_t l = 0; l < width; l++)
-        if (scores[l] <= *limit && candidates->count <= VQ_CANDIDATES) {
-            if (candidates->count == VQ_CANDIDATES)
-                prune(candidates, *limit);
-            if (candidates->count < VQ_CANDIDATES) {
-                candidates->codes[candidates->count] = (int32_t)(first + l);
-                candidates->scores[candidates->count] = scores[l];
-            }
-            candidates->count++; /* past VQ_CANDIDATES: given up */
+    for (ptrdiff_t l = 0; l < width; l += VL)
+        for (uint32_t hits = vm_bits(vf_less_equal(vf_load(scores + l), vf_set(*limit))); hits; hits &= hits - 1) {
+            ptrdiff_t lane = l + __builtin_ctz(hits);
+            keep(candidates, (int32_t)(first + lane), scores[lane], *limit);
         }
 }
 
@@ -119,6 +142,7 @@ INLINE void scan_tile(const float *rows, ptrdiff_t d, const float *panel, const 
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
             acc[r][v] = vf_load(half_norms + v * VL);
+#pragma GCC unroll 4
     for (ptrdiff_t j = 0; j < d; j++) {
         vf z[TILE_VECTORS];
 #pragma GCC unroll 3

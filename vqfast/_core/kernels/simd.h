@@ -37,6 +37,9 @@ INLINE vi vi_select(vm m, vi a, vi b) { return _mm512_mask_mov_epi32(b, m, a); }
 INLINE void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }
 INLINE vm vm_or(vm a, vm b) { return a | b; }
 INLINE int vm_any(vm m) { return m != 0; }
+INLINE uint32_t vm_bits(vm m) { return m; }
+INLINE float vf_lowest(vf a) { return _mm512_reduce_min_ps(a); }
+INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
 
 #elif defined(__AVX2__) && defined(__FMA__)
 
@@ -58,6 +61,19 @@ INLINE vi vi_select(vm m, vi a, vi b) { return _mm256_blendv_epi8(b, a, _mm256_c
 INLINE void vi_store(int32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
 INLINE vm vm_or(vm a, vm b) { return _mm256_or_ps(a, b); }
 INLINE int vm_any(vm m) { return _mm256_movemask_ps(m) != 0; }
+INLINE uint32_t vm_bits(vm m) { return (uint32_t)_mm256_movemask_ps(m); }
+INLINE float vf_lowest(vf a)
+{
+    __m128 b = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_min_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_min_ss(b, _mm_movehdup_ps(b)));
+}
+INLINE float vf_sum(vf a)
+{
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
 
 #else /* 128-bit vectors of the compiler: SSE2, NEON and whatever else there is */
 
@@ -92,6 +108,13 @@ INLINE int vm_any(vm m)
     memcpy(halves, &m, sizeof m);
     return (halves[0] | halves[1]) != 0;
 }
+INLINE uint32_t vm_bits(vm m) { return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8); }
+INLINE float vf_lowest(vf a)
+{
+    float low = a[0] < a[1] ? a[0] : a[1], high = a[2] < a[3] ? a[2] : a[3];
+    return low < high ? low : high;
+}
+INLINE float vf_sum(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 
 #endif
 
