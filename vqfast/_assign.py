@@ -103,7 +103,7 @@ def whiten(obs: ArrayLike, check_finite: bool | None = None) -> NDArray[Any]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-    return obs / std
+    return np.asarray(obs / std)
 
 
 def _nearest(

@@ -175,7 +175,8 @@ def _best_of(
         book, distortion = fit.run(guess.copy(), thresh, max_iter)
         if best is None or distortion < best[1]:
             best = book, distortion
-    assert best is not None and fit is not None
+    assert best is not None
+    assert fit is not None
     return *best, fit
 
 

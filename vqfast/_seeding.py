@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ._core.nearest import lower_sq_dists
 from ._validation import FLOAT64
 
-Rng = np.random.Generator | np.random.RandomState
+if TYPE_CHECKING:  # numpy.random is loaded with the first draw, not with the package
+    Rng = np.random.Generator | np.random.RandomState
 
 
 class _NotGiven:
@@ -46,7 +47,7 @@ def resolve_rng(rng: Any, seed: Any, function: str) -> Callable[[], Rng]:
 
 def _legacy_generator(seed: Any) -> Rng:
     if seed is None or seed is np.random:
-        return np.random.mtrand._rand  # type: ignore[attr-defined,no-any-return]
+        return np.random.mtrand._rand
     if isinstance(seed, numbers.Integral):
         return np.random.RandomState(int(seed))
     if isinstance(seed, np.random.RandomState | np.random.Generator):
@@ -54,9 +55,7 @@ def _legacy_generator(seed: Any) -> Rng:
     raise ValueError(f"'{seed}' cannot be used to seed a numpy.random.RandomState instance")
 
 
-def points(
-    data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
-) -> NDArray[Any]:
+def points(data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int) -> NDArray[Any]:
     """k different observations, chosen uniformly or in proportion to their weights."""
     p = None if weights is None else weights / weights.sum()
     chosen = rng.choice(data.shape[0], size=k, replace=False, p=p)
@@ -67,10 +66,7 @@ def random_normal(
     data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
 ) -> NDArray[Any]:
     """k draws of a normal distribution with the mean and the covariance of the data."""
-    if weights is None:
-        mean = np.mean(data, axis=0)
-    else:
-        mean = np.average(data, axis=0, weights=weights)
+    mean = np.mean(data, axis=0) if weights is None else np.average(data, axis=0, weights=weights)
     if data.ndim == 1:
         x = rng.standard_normal(size=k)
         x *= np.sqrt(np.cov(data, aweights=weights))
@@ -89,9 +85,7 @@ def random_normal(
     return np.asarray(x)
 
 
-def plus_plus(
-    data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
-) -> NDArray[Any]:
+def plus_plus(data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int) -> NDArray[Any]:
     """k-means++: each next code word is an observation drawn by its squared distance.
 
     O(n_obs k n_features): the distance to the nearest code word so far is kept, not

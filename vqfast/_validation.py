@@ -136,7 +136,9 @@ def as_weights(sample_weight: ArrayLike | None, n_obs: int) -> NDArray[np.float6
         raise TypeError(f"sample_weight must be an array of real numbers, got dtype {weights.dtype}")
     weights = np.ascontiguousarray(weights, dtype=FLOAT64)
     if weights.shape != (n_obs,):
-        raise ValueError(f"sample_weight must have one weight for each of the {n_obs} observations, got shape {weights.shape}")
+        raise ValueError(
+            f"sample_weight must have one weight for each of the {n_obs} observations, got shape {weights.shape}"
+        )
     if n_obs and not (weights.min() >= 0 and weights.max() > 0):
         raise ValueError("sample_weight must be non-negative with at least one weight above zero")
     return weights

@@ -20,3 +20,14 @@
 Arrows run downward only. A driver trusts its arguments: shapes, types and finiteness
 are checked above, in ``vqfast._validation``.
 """
+
+import os
+import sys
+
+# Run from a checkout, Python finds this file in it, while the compiled modules lie in the
+# installed package: look there as well.
+__path__ += [
+    folder
+    for folder in (os.path.join(entry, "vqfast", "_core") for entry in sys.path if entry)
+    if os.path.isdir(folder) and folder not in __path__
+]

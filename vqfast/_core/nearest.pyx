@@ -11,7 +11,7 @@ cimport numpy as cnp
 
 from .kernels cimport (
     VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
-    vq_candidates, vq_code_book, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
+    vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
     vq_scratch, vq_typed_kernels,
 )
 
@@ -263,13 +263,13 @@ cdef class Nearest:
 
 def magnitude(cnp.ndarray obs, int workers=1, isa=None):
     """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite."""
-    cdef vq_obs view, part
+    cdef vq_obs view
     cdef bint is_double = view_obs(obs, &view)
     cdef Py_ssize_t n = cnp.PyArray_DIM(obs, 0)
     cdef Py_ssize_t d = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
     cdef const vq_kernels *kernels = kernels_of(isa)
     cdef const vq_typed_kernels *typed = &kernels.typed[VQ_FLOAT64 if is_double else VQ_FLOAT32]
-    cdef Py_ssize_t itemsize = 8 if is_double else 4, n_parts = 1, rows, first, i
+    cdef Py_ssize_t itemsize = 8 if is_double else 4, n_parts = 1, rows, i
     cdef double[64] results
     cdef double largest = 0
     if workers > 1 and n * d > 1 << 18:

@@ -90,8 +90,9 @@ static void pack_half_norms(vq_code_book *book)
     const ptrdiff_t padded = (book->n_codes + VL - 1) / VL * VL;
     for (ptrdiff_t k = 0; k < book->n_codes; k++)
         if (book->half_norms[k] == 0)
-            book->half_norms[k] = (float)(0.5 * book->scale * book->scale
-                * shifted_norm(book->code_book + k * book->n_features, book->shift, book->n_features));
+            book->half_norms[k] =
+                (float)(0.5 * book->scale * book->scale
+                        * shifted_norm(book->code_book + k * book->n_features, book->shift, book->n_features));
     for (ptrdiff_t k = book->n_codes; k < padded; k++)
         book->half_norms[k] = INFINITY;
 }

@@ -8,26 +8,19 @@ extern const vq_kernels vq_kernels_baseline;
 
 #ifdef VQ_HAVE_AVX2
 extern const vq_kernels vq_kernels_avx2;
-static int has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
 #ifdef VQ_HAVE_AVX512
 extern const vq_kernels vq_kernels_avx512;
 static int has_avx512(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
-        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-        && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+           && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 #endif
 
-static int always(void)
-{
-    return 1;
-}
+static int always(void) { return 1; }
 
 /* Slowest first. */
 static const struct {
@@ -62,7 +55,4 @@ const vq_kernels *vq_kernels_best(void)
     return rows[best].kernels;
 }
 
-const char *vq_isa_built(int i)
-{
-    return i < N_ROWS ? rows[i].kernels->name : NULL;
-}
+const char *vq_isa_built(int i) { return i < N_ROWS ? rows[i].kernels->name : NULL; }

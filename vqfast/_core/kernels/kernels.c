@@ -68,14 +68,14 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
     return 2.0 * TILE_ROWS * TILE_VECTORS * VL;
 }
 
-#define TYPED_TABLE(type) \
-    { \
-        .magnitude = magnitude_##type, \
-        .assign = {assign_direct_##type, assign_lanes_##type, assign_panels_##type}, \
-        .sq_dists = sq_dists_##type, \
-        .min_sq_dists = min_sq_dists_##type, \
-        .add_rows = add_rows_##type, \
-        .move_rows = move_rows_##type, \
+#define TYPED_TABLE(type)                                                                                              \
+    {                                                                                                                  \
+        .magnitude = magnitude_##type,                                                                                 \
+        .assign = {assign_direct_##type, assign_lanes_##type, assign_panels_##type},                                   \
+        .sq_dists = sq_dists_##type,                                                                                   \
+        .min_sq_dists = min_sq_dists_##type,                                                                           \
+        .add_rows = add_rows_##type,                                                                                   \
+        .move_rows = move_rows_##type,                                                                                 \
     }
 
 const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
@@ -86,8 +86,9 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .pack_code_book = pack_code_book,
     .roots = roots,
     .peak = peak,
-    .typed = {
-        [VQ_FLOAT32] = TYPED_TABLE(f32),
-        [VQ_FLOAT64] = TYPED_TABLE(f64),
-    },
+    .typed =
+        {
+            [VQ_FLOAT32] = TYPED_TABLE(f32),
+            [VQ_FLOAT64] = TYPED_TABLE(f64),
+        },
 };

@@ -49,9 +49,9 @@ enum { VQ_FLOAT32 = 0, VQ_FLOAT64 = 1 };
 enum { VQ_DIRECT = 0, VQ_LANES = 1, VQ_PANELS = 2, VQ_N_PATHS = 3 };
 
 enum {
-    VQ_CANDIDATES = 7,       /* fills one cache line, see vq_candidates */
-    VQ_LANES_FEATURES = 64,  /* most features of the lanes path: its buffers live on the stack */
-    VQ_EXACT_GROUP = 8       /* code words in one group of the double layout */
+    VQ_CANDIDATES = 7,      /* fills one cache line, see vq_candidates */
+    VQ_LANES_FEATURES = 64, /* most features of the lanes path: its buffers live on the stack */
+    VQ_EXACT_GROUP = 8      /* code words in one group of the double layout */
 };
 
 /* Observations: element (i, j) is data[i * row_stride + j * feature_stride]. */
@@ -93,8 +93,8 @@ typedef struct {
 
 /* The code words that may still win for one observation of a block. */
 typedef struct {
-    float best;    /* lowest score seen */
-    int32_t count; /* candidates held; VQ_CANDIDATES + 1: too many, decide directly */
+    float best;                   /* lowest score seen */
+    int32_t count;                /* candidates held; VQ_CANDIDATES + 1: too many, decide directly */
     int32_t codes[VQ_CANDIDATES]; /* ascending */
     float scores[VQ_CANDIDATES];
 } vq_candidates;
@@ -116,36 +116,35 @@ typedef struct {
 
     /* codes[i] = code of observation i, one function for each path. With warm, codes
      * holds a guess on entry, which speeds up the panels path and changes nothing. */
-    void (*assign[VQ_N_PATHS])(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
-                               vq_scratch *scratch, int warm, int32_t *codes);
+    void (*assign[VQ_N_PATHS])(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
+                               int warm, int32_t *codes);
 
     /* sq_dists[i] = sq_dist(observation i, code word codes[i]), NaN becoming +inf. */
-    void (*sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
-                     const int32_t *codes, double *row, double *sq_dists);
+    void (*sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const int32_t *codes, double *row,
+                     double *sq_dists);
 
     /* sq_dists[i] = min(sq_dists[i], sq_dist(observation i, code word)). */
-    void (*min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features,
-                         const double *code_word, double *row, double *sq_dists);
+    void (*min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *code_word,
+                         double *row, double *sq_dists);
 
     /* sums[codes[i], j] += weight_i * x_ij for first <= j < last, in the order of i.
      * weights may be NULL. */
-    void (*add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
-                     ptrdiff_t last, const int32_t *codes, const double *weights, double *sums);
+    void (*add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
+                     const int32_t *codes, const double *weights, double *sums);
 
     /* Where old[i] != codes[i], take observation i out of row old[i] of the fixed-point
      * sums (unless it is negative) and add it to row codes[i]; an element counts as the
      * integer part of x * weight * factor, so the result does not depend on the order. */
-    void (*move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
-                      ptrdiff_t last, const int32_t *old, const int32_t *codes,
-                      const double *weights, double factor, int64_t *sums);
+    void (*move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
+                      const int32_t *old, const int32_t *codes, const double *weights, double factor, int64_t *sums);
 } vq_typed_kernels;
 
 /* One row of the table of instruction sets. */
 typedef struct {
     const char *name;
-    ptrdiff_t vector;      /* floats in a vector */
-    ptrdiff_t panel;       /* code words in a full panel */
-    ptrdiff_t tile_rows;   /* observations in a tile of the panels path */
+    ptrdiff_t vector;    /* floats in a vector */
+    ptrdiff_t panel;     /* code words in a full panel */
+    ptrdiff_t tile_rows; /* observations in a tile of the panels path */
 
     /* Fill shift, scale, half_norms, the bands and the layouts of the path from
      * code_book. Returns the path to take: the one asked for, or VQ_DIRECT where the
@@ -166,6 +165,6 @@ typedef struct {
 /* Rows of the table, dispatch.c. */
 const vq_kernels *vq_kernels_named(const char *name); /* NULL: not built or not supported here */
 const vq_kernels *vq_kernels_best(void);
-const char *vq_isa_built(int i);                       /* NULL past the last */
+const char *vq_isa_built(int i); /* NULL past the last */
 
 #endif

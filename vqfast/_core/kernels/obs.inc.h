@@ -4,10 +4,7 @@
  * the name with the type's suffix, and a load of eight elements as doubles.
  */
 
-INLINE const REAL *TYPED(row)(const vq_obs *obs, ptrdiff_t i)
-{
-    return (const REAL *)obs->data + i * obs->row_stride;
-}
+INLINE const REAL *TYPED(row)(const vq_obs *obs, ptrdiff_t i) { return (const REAL *)obs->data + i * obs->row_stride; }
 
 /* ---- the double formula ----------------------------------------------------------- */
 
@@ -56,17 +53,54 @@ static void TYPED(assign_direct)(const vq_obs *obs, ptrdiff_t n_rows, const vq_c
         codes[i] = nearest_direct(TYPED(widen)(obs, i, book->n_features, scratch->row), book);
 }
 
+/* The same for a few code words of a few features: eight observations at once, their
+ * code words taken from registers. Called with a constant d. */
+INLINE void TYPED(sq_dists_lookup)(const REAL *x, ptrdiff_t n_rows, const vq_code_book *book, ptrdiff_t d,
+                                   const int32_t *codes, double *sq_dists)
+{
+    double table[4][16] = {{0}};
+    for (ptrdiff_t k = 0; k < book->n_codes; k++)
+        for (ptrdiff_t j = 0; j < d; j++)
+            table[j][k] = book->code_book[k * d + j];
+    for (ptrdiff_t i = 0; i < n_rows; i += 32) {
+        REAL columns[4][32];
+        for (ptrdiff_t j = 0; j < d; j++)
+            for (ptrdiff_t p = 0; p < 32; p++)
+                columns[j][p] = x[(i + p) * d + j];
+        for (ptrdiff_t p = 0; p < 32; p += 8) {
+            vd8 sum = {0};
+            for (ptrdiff_t j = 0; j < d; j++) {
+                vd8 t = LOAD8(&columns[j][p]) - lookup8(table[j], codes + i + p);
+                sum += t * t;
+            }
+            memcpy(sq_dists + i + p, &sum, sizeof sum);
+        }
+    }
+}
+
 static void TYPED(sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const int32_t *codes,
                             double *row, double *sq_dists)
 {
     const ptrdiff_t d = book->n_features;
+    const REAL *x = TYPED(row)(obs, 0);
+    ptrdiff_t i = 0;
+    if (book->n_codes <= LOOKUP && obs->feature_stride == 1 && obs->row_stride == d) {
+        i = n_rows / 32 * 32;
+        switch (d) {
+        case 1: TYPED(sq_dists_lookup)(x, i, book, 1, codes, sq_dists); break;
+        case 2: TYPED(sq_dists_lookup)(x, i, book, 2, codes, sq_dists); break;
+        case 3: TYPED(sq_dists_lookup)(x, i, book, 3, codes, sq_dists); break;
+        case 4: TYPED(sq_dists_lookup)(x, i, book, 4, codes, sq_dists); break;
+        default: i = 0;
+        }
+    }
     if (obs->feature_stride == 1)
-        for (ptrdiff_t i = 0; i < n_rows; i++)
+        for (; i < n_rows; i++)
             sq_dists[i] = TYPED(sq_dist)(TYPED(row)(obs, i), book->code_book + codes[i] * d, d);
     else
-        for (ptrdiff_t i = 0; i < n_rows; i++)
+        for (; i < n_rows; i++)
             sq_dists[i] = sq_dist_f64(TYPED(widen)(obs, i, d, row), book->code_book + codes[i] * d, d);
-    for (ptrdiff_t i = 0; i < n_rows; i++)
+    for (i = 0; i < n_rows; i++)
         sq_dists[i] = sq_dists[i] < INFINITY ? sq_dists[i] : INFINITY;
 }
 
@@ -75,8 +109,8 @@ static void TYPED(min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n
 {
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         double sq_dist = obs->feature_stride == 1
-            ? TYPED(sq_dist)(TYPED(row)(obs, i), code_word, n_features)
-            : sq_dist_f64(TYPED(widen)(obs, i, n_features, row), code_word, n_features);
+                             ? TYPED(sq_dist)(TYPED(row)(obs, i), code_word, n_features)
+                             : sq_dist_f64(TYPED(widen)(obs, i, n_features, row), code_word, n_features);
         sq_dists[i] = sq_dist < sq_dists[i] ? sq_dist : sq_dists[i];
     }
 }
@@ -244,9 +278,9 @@ static void TYPED(add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_fea
     }
 }
 
-static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
-                             ptrdiff_t last, const int32_t *old, const int32_t *codes, const double *weights,
-                             double factor, int64_t *sums)
+static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
+                             const int32_t *old, const int32_t *codes, const double *weights, double factor,
+                             int64_t *sums)
 {
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         if (old[i] == codes[i])

@@ -5,8 +5,8 @@
 /* Observations p = 0 ... LANE_GROUP - 1 are the columns of y (n_features, LANE_GROUP).
  * best and second are the two lowest scores, codes the first code that has best.
  * Called with a constant d for few features, so that y stays in registers. */
-INLINE void scan_lanes_of(const float *y, const vq_code_book *book, ptrdiff_t d,
-                          float *best_out, float *second_out, int32_t *codes)
+INLINE void scan_lanes_of(const float *y, const vq_code_book *book, ptrdiff_t d, float *best_out, float *second_out,
+                          int32_t *codes)
 {
     vf best[LANE_VECTORS], second[LANE_VECTORS];
     vi code[LANE_VECTORS];
@@ -191,9 +191,15 @@ static void scan_panels(const float *rows, ptrdiff_t n_rows, const vq_code_book 
         int vectors = rest > (TILE_VECTORS - 1) * VL ? TILE_VECTORS : (int)((rest + VL - 1) / VL);
         for (ptrdiff_t i = 0; i < n_rows; i += TILE_ROWS)
             switch (vectors) { /* constants, so that the accumulators stay in registers */
-            case 1: scan_tile(rows + i * d, d, panel, half_norms, 1, first, bands + i, limits + i, candidates + i); break;
-            case 2: scan_tile(rows + i * d, d, panel, half_norms, 2, first, bands + i, limits + i, candidates + i); break;
-            default: scan_tile(rows + i * d, d, panel, half_norms, TILE_VECTORS, first, bands + i, limits + i, candidates + i);
+            case 1:
+                scan_tile(rows + i * d, d, panel, half_norms, 1, first, bands + i, limits + i, candidates + i);
+                break;
+            case 2:
+                scan_tile(rows + i * d, d, panel, half_norms, 2, first, bands + i, limits + i, candidates + i);
+                break;
+            default:
+                scan_tile(rows + i * d, d, panel, half_norms, TILE_VECTORS, first, bands + i, limits + i,
+                          candidates + i);
             }
     }
 }

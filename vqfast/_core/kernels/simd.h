@@ -86,7 +86,12 @@ enum { VL = 4, TILE_ROWS = 4, TILE_VECTORS = 2, LANE_VECTORS = 2 };
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 typedef vi vm;
-INLINE vf vf_load(const float *p) { vf a; memcpy(&a, p, sizeof a); return a; }
+INLINE vf vf_load(const float *p)
+{
+    vf a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
 INLINE void vf_store(float *p, vf a) { memcpy(p, &a, sizeof a); }
 INLINE vf vf_set(float a) { return (vf){a, a, a, a}; }
 #if defined(__aarch64__)
@@ -126,5 +131,19 @@ typedef double vd8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float vf8 __attribute__((vector_size(32), aligned(4), may_alias));
 INLINE vd8 load8_f32(const float *p) { return __builtin_convertvector(*(const vf8 *)p, vd8); }
 INLINE vd8 load8_f64(const double *p) { return *(const vd8 *)p; }
+
+/* Elements of a table of up to LOOKUP doubles, eight indices at once; 0 where the
+ * machine has no such permutation and a loop over the rows is as good. */
+#if defined(__AVX512F__)
+enum { LOOKUP = 16 };
+INLINE vd8 lookup8(const double *table, const int32_t *indices)
+{
+    __m512i i = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)indices));
+    return (vd8)_mm512_permutex2var_pd(_mm512_loadu_pd(table), i, _mm512_loadu_pd(table + 8));
+}
+#else
+enum { LOOKUP = 0 };
+INLINE vd8 lookup8(const double *table, const int32_t *indices) { return load8_f64(table + indices[0]); }
+#endif
 
 #endif
