@@ -23,6 +23,9 @@ from ._validation import (
     resolve_workers,
 )
 
+# A run of `kmeans` has no known length; this is what the search plans for.
+_MANY_ROUNDS = 20
+
 _EMPTY = "One of the clusters is empty. Re-run kmeans with a different initialization."
 
 
@@ -184,15 +187,18 @@ class _Fit:
     """The runs of one call of `kmeans`: they share the scratch and the packed code book."""
 
     def __init__(self, obs: NDArray[Any], n_codes: int, weights: NDArray[np.float64] | None, workers: int) -> None:
-        self.search = Nearest(obs, n_codes, workers)
+        self.search = Nearest(obs, n_codes, workers, rounds=_MANY_ROUNDS)
         self.means = Means(self.search, weights)
         self.weights = weights
         self.codes = np.zeros(obs.shape[0], dtype=np.int32)
         self.dist = np.empty(obs.shape[0])
 
-    def distortion_of(self, book: NDArray[np.float64]) -> float:
-        """Assign the observations to the book; the mean of their distances."""
-        self.search.assign(book, self.codes, self.dist)
+    def distortion_of(self, book: NDArray[np.float64], follow: bool) -> float:
+        """Assign the observations to the book; the mean of their distances.
+
+        With `follow` the book is the one before, a step further.
+        """
+        self.search.assign(book, self.codes, self.dist, follow=follow)
         if self.weights is None:
             return float(np.mean(self.dist))
         return float(np.average(self.dist, weights=self.weights))
@@ -202,13 +208,13 @@ class _Fit:
         self.means.forget()
         previous, change, n_done = np.inf, np.inf, 0
         while change > thresh and (max_iter is None or n_done < max_iter):
-            distortion = self.distortion_of(book)
+            distortion = self.distortion_of(book, follow=n_done > 0)
             members = np.empty(book.shape[0], dtype=bool)
             if self.means.update(self.codes, book, members):
                 book = book[members]
                 self.means.forget()
             change, previous, n_done = abs(previous - distortion), distortion, n_done + 1
-        return book, self.distortion_of(book)
+        return book, self.distortion_of(book, follow=n_done > 0)
 
     def codes_for(self, book: NDArray[np.float64]) -> NDArray[np.int32]:
         """The codes of the observations in the book."""
@@ -334,7 +340,7 @@ def kmeans2(
         raise ValueError(f"array must not contain infs or NaNs, but the code book of minit={minit!r} does")
     book = np.array(as_code_book(book))
     codes = np.zeros(data.shape[0], dtype=np.int32)
-    search = Nearest(data, n_codes, n_workers)
+    search = Nearest(data, n_codes, n_workers, rounds=n_rounds)
     n_with_empty = lloyd(search, Means(search, weights), book, codes, n_rounds, missing == "raise")
     if n_with_empty and missing == "raise":
         raise ClusterError(_EMPTY)

@@ -39,10 +39,22 @@ cdef extern from "kernels.h" nogil:
         vq_candidates *candidates
         double *row
         double *sq_dists
+        float *sq_norms
+        float *upper
+        float *minima
+        int32_t *list
+
+    ctypedef struct vq_bounds:
+        float *lower
+        Py_ssize_t row_step
+        const float *drifts
+        int first_round
 
     ctypedef struct vq_typed_kernels:
         double (*magnitude)(const vq_obs *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (**assign)(const vq_obs *, Py_ssize_t, const vq_code_book *, vq_scratch *, int, int32_t *) noexcept nogil
+        void (*assign_bounded)(const vq_obs *, Py_ssize_t, const vq_code_book *, vq_scratch *, const vq_bounds *,
+                               int32_t *) noexcept nogil
         void (*sq_dists)(const vq_obs *, Py_ssize_t, const vq_code_book *, const int32_t *, double *,
                          double *) noexcept nogil
         void (*min_sq_dists)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, double *, double *) noexcept nogil
@@ -57,6 +69,7 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t panel
         Py_ssize_t tile_rows
         int (*pack_code_book)(vq_code_book *, int, int) noexcept nogil
+        int (*repack_code_book)(vq_code_book *, float *) noexcept nogil
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         vq_typed_kernels *typed

@@ -174,7 +174,7 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
     cdef double work = 0
     with nogil:
         for done in range(n_rounds):
-            search.run(words, n_codes, codes_data, done > 0, NULL, 0)
+            search.run(words, n_codes, codes_data, done > 0, done > 0, NULL, 0)
             means.run(codes_data, n_codes, words)
             if means.n_empty:
                 if stop_on_empty:

@@ -20,10 +20,17 @@ cdef class Nearest:
     cdef vq_code_book book
     cdef vq_scratch *scratch
     cdef char *memory
+    cdef float *lower
+    cdef float *drifts
+    cdef bint can_follow
 
+    cdef allocate_bounds(self, Py_ssize_t itemsize)
+    cdef Py_ssize_t n_panels(self) noexcept nogil
+    cdef int check_signals(self) except -1
     cdef void layout(self, char *base, Py_ssize_t *size) noexcept
-    cdef void layout_worker(self, vq_scratch *scratch, char **cursor, Py_ssize_t rows, bint panels) noexcept
-    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm,
+    cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept
+    cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil
+    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm, bint follow,
                  void *dist, int dist_type) except -1 nogil
-    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm,
+    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm, bint first_round,
                         void *dist, int dist_type) noexcept nogil

@@ -34,6 +34,7 @@ class Nearest:
         workers: int = 1,
         isa: str | None = None,
         path: str | None = None,
+        rounds: int = 1,
     ) -> None: ...
     def assign(
         self,
@@ -41,4 +42,5 @@ class Nearest:
         codes: NDArray[np.int32],
         dist: NDArray[Any] | None = None,
         warm: bool = False,
+        follow: bool = False,
     ) -> None: ...

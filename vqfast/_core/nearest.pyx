@@ -11,7 +11,7 @@ cimport numpy as cnp
 
 from .kernels cimport (
     VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
-    vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
+    vq_bounds, vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
     vq_scratch, vq_typed_kernels,
 )
 
@@ -32,6 +32,9 @@ cdef extern from *:
     int omp_in_parallel() nogil
 
 cnp.import_array()
+
+# Bounds of a fit take at most the memory of the observations, and at most this.
+cdef Py_ssize_t BOUNDS_BYTES = 1 << 31
 
 # Below this many observations a packed code book is not paid back: packing costs about
 # three cycles an element, a direct comparison a third of one.
@@ -125,11 +128,13 @@ cdef class Nearest:
     """Search for the nearest code words of one set of observations.
 
     Owns the packed code book and the scratch of every worker, to be used again by every
-    round of a fit. ``isa`` and ``path`` are for tests: they force a row of the ISA table
+    round of a fit. With ``rounds`` above 2 it also keeps bounds from round to round, if they
+    take no more memory than the observations. ``isa`` and ``path`` are for tests: they force a row of the ISA table
     and one of PATHS; the answers are the same.
     """
 
-    def __cinit__(self, cnp.ndarray obs, Py_ssize_t n_codes, int workers=1, isa=None, path=None):
+    def __cinit__(self, cnp.ndarray obs, Py_ssize_t n_codes, int workers=1, isa=None, path=None,
+                  Py_ssize_t rounds=1):
         cdef Py_ssize_t size = 0, multiple, most, chunks
         cdef bint is_double = view_obs(obs, &self.obs)
         self.array = obs
@@ -162,14 +167,29 @@ cdef class Nearest:
         if self.memory == NULL:
             raise MemoryError
         self.layout(<char *>((<uintptr_t>self.memory + 63) // 64 * 64), &size)
+        if self.wanted_path == VQ_PANELS and rounds > 2:
+            self.allocate_bounds(8 if is_double else 4)
+
+    cdef allocate_bounds(self, Py_ssize_t itemsize):
+        """Memory for bounds, unless it is more than their documented share."""
+        cdef Py_ssize_t n_panels = (self.n_codes + self.kernels.panel - 1) // self.kernels.panel
+        cdef Py_ssize_t n_rows = (self.n_obs + self.block_rows - 1) // self.block_rows * self.block_rows
+        cdef Py_ssize_t n_bytes = 4 * n_rows * n_panels
+        if n_panels > 1 and n_bytes <= min(BOUNDS_BYTES, itemsize * self.n_obs * self.n_features):
+            self.drifts = <float *>PyMem_RawMalloc(4 * n_panels)
+            self.lower = <float *>PyMem_RawMalloc(n_bytes)
+            if self.drifts == NULL or self.lower == NULL:
+                raise MemoryError
 
     def __dealloc__(self):
         PyMem_RawFree(self.memory)
+        PyMem_RawFree(self.drifts)
+        PyMem_RawFree(self.lower)
 
     cdef void layout(self, char *base, Py_ssize_t *size) noexcept:
         """Place every array after base; with base NULL only the size counts."""
         cdef char *cursor = base
-        cdef Py_ssize_t k = self.n_codes, d = self.n_features, rows = self.block_rows, w
+        cdef Py_ssize_t k = self.n_codes, d = self.n_features, w
         cdef Py_ssize_t whole = (k + 2 * self.kernels.panel) * d
         cdef bint scans = self.wanted_path != VQ_DIRECT, panels = self.wanted_path == VQ_PANELS
         cdef vq_scratch *scratch
@@ -185,68 +205,111 @@ cdef class Nearest:
         self.scratch = <vq_scratch *>take(&cursor, self.workers * sizeof(vq_scratch))
         for w in range(self.workers):
             scratch = self.scratch + w if base != NULL else NULL
-            self.layout_worker(scratch, &cursor, rows, panels)
+            self.layout_worker(scratch, &cursor)
         size[0] = cursor - base
 
-    cdef void layout_worker(self, vq_scratch *scratch, char **cursor, Py_ssize_t rows, bint panels) noexcept:
+    cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept:
         cdef vq_scratch placed
-        placed.rows = <float *>take(cursor, 4 * rows * self.n_features * panels)
-        placed.bands = <float *>take(cursor, 4 * rows * panels)
-        placed.limits = <float *>take(cursor, 4 * rows * panels)
-        placed.candidates = <vq_candidates *>take(cursor, sizeof(vq_candidates) * rows * panels)
+        cdef Py_ssize_t rows = self.block_rows, scanned = 0, listed = 0
+        if self.wanted_path == VQ_PANELS:
+            scanned, listed = rows, rows + self.kernels.tile_rows
+        placed.rows = <float *>take(cursor, 4 * scanned * self.n_features)
+        placed.bands = <float *>take(cursor, 4 * scanned)
+        placed.limits = <float *>take(cursor, 4 * scanned)
+        placed.candidates = <vq_candidates *>take(cursor, sizeof(vq_candidates) * scanned)
+        placed.sq_norms = <float *>take(cursor, 4 * scanned)
+        placed.upper = <float *>take(cursor, 4 * scanned)
+        placed.minima = <float *>take(cursor, 4 * listed)
+        placed.list = <int32_t *>take(cursor, 4 * listed)
         placed.row = <double *>take(cursor, 8 * self.n_features)
         placed.sq_dists = <double *>take(cursor, 8 * rows)
         if scratch != NULL:
             scratch[0] = placed
 
-    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm,
+    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm, bint first_round,
                         void *dist, int dist_type) noexcept nogil:
         cdef Py_ssize_t first = block * self.block_rows
         cdef Py_ssize_t n_rows = min(self.block_rows, self.n_obs - first)
         cdef vq_scratch *scratch = self.scratch + worker
         cdef vq_obs obs = self.obs
+        cdef vq_bounds bounds
         cdef int itemsize = 4 if self.obs_type == VQ_FLOAT32 else 8
         cdef int dist_size = 4 if dist_type == VQ_FLOAT32 else 8
         obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
         if self.book.n_codes == 1:
             memset(codes + first, 0, n_rows * sizeof(int32_t))
+        elif self.can_follow:
+            bounds.lower = self.lower + first * self.n_panels()
+            bounds.row_step = self.block_rows
+            bounds.drifts = self.drifts
+            bounds.first_round = first_round
+            self.typed.assign_bounded(&obs, n_rows, &self.book, scratch, &bounds, codes + first)
         else:
             self.typed.assign[path](&obs, n_rows, &self.book, scratch, warm, codes + first)
         if dist != NULL:
             self.typed.sq_dists(&obs, n_rows, &self.book, codes + first, scratch.row, scratch.sq_dists)
             self.kernels.roots(scratch.sq_dists, n_rows, dist_type, <char *>dist + first * dist_size)
 
-    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm,
+    cdef Py_ssize_t n_panels(self) noexcept nogil:
+        return (self.n_codes + self.kernels.panel - 1) // self.kernels.panel
+
+    cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil:
+        """Pack the code book for the path that it returns; bounds begin anew if they must."""
+        cdef int path
+        follow = follow and self.can_follow and n_codes == self.book.n_codes
+        self.book.code_book = code_book
+        self.book.n_codes = n_codes
+        first_round[0] = True
+        if n_codes <= 1:
+            self.can_follow = False
+            return VQ_DIRECT
+        if follow and self.kernels.repack_code_book(&self.book, self.drifts):
+            first_round[0] = False
+            return VQ_PANELS
+        path = self.kernels.pack_code_book(&self.book, self.wanted_path, self.obs_type)
+        self.can_follow = self.lower != NULL and path == VQ_PANELS
+        if self.can_follow:
+            memset(self.drifts, 0, 4 * self.n_panels())
+        return path
+
+    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm, bint follow,
                  void *dist, int dist_type) except -1 nogil:
         """Assign all observations; KeyboardInterrupt is noticed within a second."""
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows
         cdef Py_ssize_t first = 0, last, block
         cdef double work = <double>self.block_rows * n_codes * (self.n_features + 4)
         cdef Py_ssize_t at_once = self.workers * max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / work))
-        cdef int path = VQ_DIRECT, workers = self.workers
-        self.book.code_book = code_book
-        self.book.n_codes = n_codes
-        if n_codes > 1:
-            path = self.kernels.pack_code_book(&self.book, self.wanted_path, self.obs_type)
+        cdef bint first_round
+        cdef int workers = self.workers, path = self.pack(code_book, n_codes, follow, &first_round)
         while first < n_blocks:
             last = min(n_blocks, first + at_once)
             if workers == 1:  # no OpenMP: safe in a forked child, and no overhead
                 for block in range(first, last):
-                    self.run_block(block, 0, path, codes, warm, dist, dist_type)
+                    self.run_block(block, 0, path, codes, warm, first_round, dist, dist_type)
             else:
                 for block in prange(first, last, schedule="dynamic", chunksize=1, num_threads=workers):
-                    self.run_block(block, threadid(), path, codes, warm, dist, dist_type)
+                    self.run_block(block, threadid(), path, codes, warm, first_round, dist, dist_type)
             first = last
             if first < n_blocks:
                 with gil:
-                    PyErr_CheckSignals()
+                    self.check_signals()
         return 0
 
-    def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False):
+    cdef int check_signals(self) except -1:
+        """After an interrupted run the codes are not those of one code book."""
+        try:
+            PyErr_CheckSignals()
+        except BaseException:
+            self.can_follow = False
+            raise
+        return 0
+
+    def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False, bint follow=False):
         """Write the code of every observation, and the distance to its code word.
 
         code_book is (n_codes or fewer, n_features) float64 in C order, codes int32 and dist
-        float32, float64 or None, both contiguous. With warm, codes holds guesses on entry.
+        float32, float64 or None, both contiguous. With warm, codes holds guesses on entry;
+        with follow, the codes that this object wrote last.
         """
         cdef void *dist_data = NULL
         cdef int dist_type = VQ_FLOAT64
@@ -258,7 +321,7 @@ cdef class Nearest:
         cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
         cdef Py_ssize_t n_codes = cnp.PyArray_DIM(code_book, 0)
         with nogil:
-            self.run(words, n_codes, codes_data, warm, dist_data, dist_type)
+            self.run(words, n_codes, codes_data, warm or follow, follow, dist_data, dist_type)
 
 
 def magnitude(cnp.ndarray obs, int workers=1, isa=None):

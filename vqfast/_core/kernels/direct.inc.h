@@ -58,7 +58,8 @@ static int32_t nearest_candidate(const double *x, const vq_code_book *book, cons
     for (int32_t c = 0; c < candidates->count; c++) {
         const double *code_word = book->code_book + candidates->codes[c] * book->n_features;
         double sq_dist = sq_dist_f64(x, code_word, book->n_features);
-        if (sq_dist < best) {
+        int lower = candidates->codes[c] < code;
+        if (sq_dist < best || (lower && sq_dist == best && best < INFINITY)) {
             best = sq_dist;
             code = candidates->codes[c];
         }

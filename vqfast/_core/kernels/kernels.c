@@ -72,6 +72,7 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
     {                                                                                                                  \
         .magnitude = magnitude_##type,                                                                                 \
         .assign = {assign_direct_##type, assign_lanes_##type, assign_panels_##type},                                   \
+        .assign_bounded = assign_bounded_##type,                                                                       \
         .sq_dists = sq_dists_##type,                                                                                   \
         .min_sq_dists = min_sq_dists_##type,                                                                           \
         .add_rows = add_rows_##type,                                                                                   \
@@ -84,6 +85,7 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .panel = PANEL,
     .tile_rows = TILE_ROWS,
     .pack_code_book = pack_code_book,
+    .repack_code_book = repack_code_book,
     .roots = roots,
     .peak = peak,
     .typed =

@@ -35,6 +35,11 @@
  * others are compared by the double formula. Underflow of a product is below
  * 2^-149 and drowns in g Z^2 / 2 >= 2^-25. Where y overflows float32 the band is
  * inf or NaN, and the observation is decided by the double formula alone.
+ *
+ * Across the rounds of a fit, panels of code words are skipped by lower bounds of their
+ * distance (vq_bounds). Bounds are distances in packed units; each rounding is at least
+ * 2^-22 relative in the safe direction (BOUND_UP, BOUND_DOWN), and the difference between
+ * packed and true distances, u (|y| + Z) for either end, is added to the upper bound twice.
  */
 #ifndef VQ_KERNELS_H
 #define VQ_KERNELS_H
@@ -89,13 +94,26 @@ typedef struct {
     float band_constant; /* band(y) = constant + norm * |y| + square * |y|^2 */
     float band_norm;
     float band_square;
+    float longest; /* Z, rounded up */
 } vq_code_book;
+
+/* Bounds across the rounds of a fit, in the packed units. lower[p * row_step + i] - drifts[p]
+ * is at most the distance of observation i to any code of panel p but the code that i had
+ * when the entry was written; drifts[p] is the sum over the rounds of the longest step of a
+ * code of the panel. A panel is skipped if the distance to the own code is below that.
+ */
+typedef struct {
+    float *lower;
+    ptrdiff_t row_step;
+    const float *drifts;
+    int first_round; /* codes and lower hold nothing yet */
+} vq_bounds;
 
 /* The code words that may still win for one observation of a block. */
 typedef struct {
     float best;                   /* lowest score seen */
     int32_t count;                /* candidates held; VQ_CANDIDATES + 1: too many, decide directly */
-    int32_t codes[VQ_CANDIDATES]; /* ascending */
+    int32_t codes[VQ_CANDIDATES]; /* ascending, but for a first guess */
     float scores[VQ_CANDIDATES];
 } vq_candidates;
 
@@ -107,6 +125,10 @@ typedef struct {
     vq_candidates *candidates; /* (block_rows) */
     double *row;               /* (n_features) one observation in double */
     double *sq_dists;          /* (block_rows) */
+    float *sq_norms;           /* (block_rows) |y|^2, rounded down */
+    float *upper;              /* (block_rows) distance to the own code, rounded up */
+    float *minima;             /* (block_rows + tile_rows) lowest scores of the listed */
+    int32_t *list;             /* (block_rows + tile_rows) observations that a panel needs */
 } vq_scratch;
 
 /* Kernels of one element type. */
@@ -118,6 +140,10 @@ typedef struct {
      * holds a guess on entry, which speeds up the panels path and changes nothing. */
     void (*assign[VQ_N_PATHS])(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
                                int warm, int32_t *codes);
+
+    /* The panels path with bounds: codes holds those of the round before. */
+    void (*assign_bounded)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
+                           const vq_bounds *bounds, int32_t *codes);
 
     /* sq_dists[i] = sq_dist(observation i, code word codes[i]), NaN becoming +inf. */
     void (*sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const int32_t *codes, double *row,
@@ -151,6 +177,11 @@ typedef struct {
      * float32 scan could not be trusted (code words equal, or of a size whose square
      * leaves the range of double). */
     int (*pack_code_book)(vq_code_book *book, int path, int obs_type);
+
+    /* Pack the next code book of a fit for the panels path, with the shift and the scale of
+     * the one before, and add to drifts[p] the longest step of a code of panel p. Returns 0
+     * and changes nothing where a new shift and scale are due. */
+    int (*repack_code_book)(vq_code_book *book, float *drifts);
 
     /* dist[i] = sqrt(sq_dists[i]), in the element type dist_type. */
     void (*roots)(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist);

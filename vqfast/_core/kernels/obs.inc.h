@@ -189,39 +189,90 @@ INLINE void TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_co
             y[j] = (float)((x[j * feature_stride] - shift[j]) * scale);
 }
 
+/* Everything of a block that does not depend on the code words. */
+static void TYPED(load_block)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch)
+{
+    const ptrdiff_t d = book->n_features;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        float *y = scratch->rows + i * d;
+        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
+        float sq_norm = inner_product(y, y, d);
+        float band = book->band_constant + book->band_norm * sqrtf(sq_norm) + book->band_square * sq_norm;
+        int in_range = band < INFINITY; /* otherwise y left the range of float32 */
+        scratch->sq_norms[i] = sq_norm;
+        scratch->bands[i] = band;
+        scratch->limits[i] = in_range ? INFINITY : -INFINITY;
+        scratch->candidates[i].best = INFINITY;
+        scratch->candidates[i].count = in_range ? 0 : VQ_CANDIDATES + 1;
+    }
+}
+
+/* The code of observation i from its candidates. */
+INLINE int32_t TYPED(decide)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, vq_scratch *scratch)
+{
+    vq_candidates *candidates = &scratch->candidates[i];
+    if (candidates->count <= VQ_CANDIDATES)
+        prune(candidates, scratch->limits[i]);
+    if (candidates->count == 1)
+        return candidates->codes[0];
+    return nearest_candidate(TYPED(widen)(obs, i, book->n_features, scratch->row), book, candidates);
+}
+
 static void TYPED(assign_panels)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
                                  int warm, int32_t *codes)
 {
     const ptrdiff_t d = book->n_features, padded = (n_rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    for (ptrdiff_t i = 0; i < padded; i++) {
-        float *y = scratch->rows + i * d;
-        scratch->candidates[i].best = INFINITY;
-        scratch->candidates[i].count = 0;
-        if (i >= n_rows) { /* a limit that no score meets */
-            memset(y, 0, (size_t)d * sizeof *y);
-            scratch->limits[i] = -INFINITY;
-            continue;
-        }
-        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
-        float sq_norm = inner_product(y, y, d);
-        float band = book->band_constant + book->band_norm * sqrtf(sq_norm) + book->band_square * sq_norm;
-        scratch->bands[i] = band;
-        scratch->limits[i] = INFINITY;
-        if (!(band < INFINITY)) { /* y left the range of float32 */
-            scratch->limits[i] = -INFINITY;
-            scratch->candidates[i].count = VQ_CANDIDATES + 1;
-        } else if (warm)
-            scratch->limits[i] = book->half_norms[codes[i]] - inner_product(y, book->rows + codes[i] * d, d) + band;
+    TYPED(load_block)(obs, n_rows, book, scratch);
+    for (ptrdiff_t i = 0; warm && i < n_rows; i++) {
+        const float *y = scratch->rows + i * d;
+        if (scratch->limits[i] > 0)
+            scratch->limits[i] =
+                book->half_norms[codes[i]] - inner_product(y, book->rows + codes[i] * d, d) + scratch->bands[i];
+    }
+    for (ptrdiff_t i = n_rows; i < padded; i++) { /* a limit that no score meets */
+        memset(scratch->rows + i * d, 0, (size_t)d * sizeof *scratch->rows);
+        scratch->limits[i] = -INFINITY;
     }
     scan_panels(scratch->rows, padded, book, scratch->bands, scratch->limits, scratch->candidates);
+    for (ptrdiff_t i = 0; i < n_rows; i++)
+        codes[i] = TYPED(decide)(obs, i, book, scratch);
+}
+
+static void TYPED(assign_bounded)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
+                                  const vq_bounds *bounds, int32_t *codes)
+{
+    const ptrdiff_t d = book->n_features;
+    const float rounding = (float)(d + 8) * 0x1p-24f; /* of a sum of d squares, relative */
+    TYPED(load_block)(obs, n_rows, book, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
-        vq_candidates *candidates = &scratch->candidates[i];
-        if (candidates->count <= VQ_CANDIDATES)
-            prune(candidates, scratch->limits[i]);
-        if (candidates->count == 1)
-            codes[i] = candidates->codes[0];
-        else
-            codes[i] = nearest_candidate(TYPED(widen)(obs, i, d, scratch->row), book, candidates);
+        scratch->upper[i] = INFINITY;
+        if (bounds->first_round)
+            codes[i] = -1;
+        else if (scratch->limits[i] > 0) { /* in range: the own code is the candidate to beat */
+            const float *y = scratch->rows + i * d, *z = book->rows + codes[i] * d;
+            vq_candidates *candidates = &scratch->candidates[i];
+            float own = book->half_norms[codes[i]] - inner_product(y, z, d);
+            candidates->best = candidates->scores[0] = own;
+            candidates->codes[0] = codes[i];
+            candidates->count = 1;
+            scratch->limits[i] = own + scratch->bands[i];
+            scratch->upper[i] = sqrtf(sq_dist_packed(y, z, d)) * (1 + rounding)
+                                + 0x1p-22f * (sqrtf(scratch->sq_norms[i]) + book->longest);
+        }
+        scratch->sq_norms[i] *= 1 - rounding;
+    }
+    scan_needed(scratch, n_rows, bounds->row_step, book, bounds->drifts, codes, bounds->lower);
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        int32_t old = codes[i];
+        codes[i] = TYPED(decide)(obs, i, book, scratch);
+        if (old >= 0 && old != codes[i]) { /* the bound of its panel has left the old code out */
+            ptrdiff_t p = old / PANEL;
+            float *lower = bounds->lower + p * bounds->row_step + i;
+            float error = 0x1p-20f * (sqrtf(scratch->sq_norms[i]) + book->longest);
+            float dist = scratch->upper[i] * (1 - 4 * rounding) - error;
+            float bound = ((dist > 0 ? dist : 0) + bounds->drifts[p]) * BOUND_DOWN;
+            *lower = bound < *lower ? bound : *lower;
+        }
     }
 }
 

@@ -85,6 +85,23 @@ INLINE float inner_product(const float *y, const float *z, ptrdiff_t d)
     return vf_sum(even) + vf_sum(odd) + rest;
 }
 
+/* |y - z|^2 in no particular order. */
+INLINE float sq_dist_packed(const float *y, const float *z, ptrdiff_t d)
+{
+    vf even = vf_set(0), odd = vf_set(0), minus_one = vf_set(-1);
+    float rest = 0;
+    ptrdiff_t j = 0;
+    for (; j + 2 * VL <= d; j += 2 * VL) {
+        vf t = vf_fma(vf_load(z + j), minus_one, vf_load(y + j));
+        vf s = vf_fma(vf_load(z + j + VL), minus_one, vf_load(y + j + VL));
+        even = vf_fma(t, t, even);
+        odd = vf_fma(s, s, odd);
+    }
+    for (; j < d; j++)
+        rest += (y[j] - z[j]) * (y[j] - z[j]);
+    return vf_sum(even) + vf_sum(odd) + rest;
+}
+
 /* ---- panels: code words in the vector lanes, observations broadcast ------------- */
 
 /* Drop the candidates above limit; the rest stay in ascending order of the codes. */
@@ -131,17 +148,17 @@ static __attribute__((noinline)) void offer(const float *scores, ptrdiff_t width
         }
 }
 
-/* One register tile: TILE_ROWS observations against a panel of vectors * VL codes. */
-INLINE void scan_tile(const float *rows, ptrdiff_t d, const float *panel, const float *half_norms, int vectors,
-                      ptrdiff_t first, const float *bands, float *limits, vq_candidates *candidates)
+/* The register tile: scores of TILE_ROWS observations and a panel of vectors * VL codes.
+ * start[r] is where the chains of observation r begin: the half norms. */
+INLINE void tile_scores(const float *const y[TILE_ROWS], ptrdiff_t d, const float *panel,
+                        const float *const start[TILE_ROWS], int vectors, vf acc[TILE_ROWS][TILE_VECTORS])
 {
     const ptrdiff_t width = (ptrdiff_t)vectors * VL;
-    vf acc[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
-            acc[r][v] = vf_load(half_norms + v * VL);
+            acc[r][v] = vf_load(start[r] + v * VL);
 #pragma GCC unroll 4
     for (ptrdiff_t j = 0; j < d; j++) {
         vf z[TILE_VECTORS];
@@ -150,33 +167,65 @@ INLINE void scan_tile(const float *rows, ptrdiff_t d, const float *panel, const 
             z[v] = vf_load(panel + j * width + v * VL);
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; r++) {
-            vf y = vf_set(rows[r * d + j]);
+            vf y_j = vf_set(y[r][j]);
 #pragma GCC unroll 3
             for (int v = 0; v < vectors; v++)
-                acc[r][v] = vf_fma(y, z[v], acc[r][v]);
+                acc[r][v] = vf_fma(y_j, z[v], acc[r][v]);
         }
     }
+}
+
+INLINE vf lowest_of(const vf *acc, int vectors)
+{
+    vf lowest = acc[0];
+#pragma GCC unroll 2
+    for (int v = 1; v < vectors; v++)
+        lowest = vf_min(lowest, acc[v]);
+    return lowest;
+}
+
+/* Offer the scores of one observation that has a hit. */
+INLINE void offer_scores(const vf *acc, int vectors, ptrdiff_t first, float band, float *limit,
+                         vq_candidates *candidates)
+{
+    float scores[PANEL];
+#pragma GCC unroll 3
+    for (int v = 0; v < vectors; v++)
+        vf_store(scores + v * VL, acc[v]);
+    offer(scores, (ptrdiff_t)vectors * VL, first, band, limit, candidates);
+}
+
+/* TILE_ROWS observations in a row against one panel. */
+INLINE void scan_tile(const float *rows, ptrdiff_t d, const float *panel, const float *half_norms, int vectors,
+                      ptrdiff_t first, const float *bands, float *limits, vq_candidates *candidates)
+{
+    const float *y[TILE_ROWS], *start[TILE_ROWS];
+    vf acc[TILE_ROWS][TILE_VECTORS];
     vm hits[TILE_ROWS], any;
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++) {
-        vf lowest = acc[r][0];
-#pragma GCC unroll 2
-        for (int v = 1; v < vectors; v++)
-            lowest = vf_min(lowest, acc[r][v]);
-        hits[r] = vf_less_equal(lowest, vf_set(limits[r]));
+        y[r] = rows + r * d;
+        start[r] = half_norms;
+    }
+    tile_scores(y, d, panel, start, vectors, acc);
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++) {
+        hits[r] = vf_less_equal(lowest_of(acc[r], vectors), vf_set(limits[r]));
         any = r ? vm_or(any, hits[r]) : hits[r];
     }
     if (!vm_any(any))
         return;
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++)
-        if (vm_any(hits[r])) {
-            float scores[PANEL];
-#pragma GCC unroll 3
-            for (int v = 0; v < vectors; v++)
-                vf_store(scores + v * VL, acc[r][v]);
-            offer(scores, width, first, bands[r], limits + r, candidates + r);
-        }
+        if (vm_any(hits[r]))
+            offer_scores(acc[r], vectors, first, bands[r], limits + r, candidates + r);
+}
+
+/* Vectors of the panel that begins with code first: whole ones but the last. */
+INLINE int panel_vectors(const vq_code_book *book, ptrdiff_t first)
+{
+    ptrdiff_t rest = book->n_codes - first;
+    return rest > (TILE_VECTORS - 1) * VL ? TILE_VECTORS : (int)((rest + VL - 1) / VL);
 }
 
 /* n_rows is a multiple of TILE_ROWS. The panel loop is outside, so that a panel is
@@ -187,8 +236,7 @@ static void scan_panels(const float *rows, ptrdiff_t n_rows, const vq_code_book 
     const ptrdiff_t d = book->n_features;
     for (ptrdiff_t first = 0; first < book->n_codes; first += PANEL) {
         const float *panel = book->scores + first * d, *half_norms = book->half_norms + first;
-        ptrdiff_t rest = book->n_codes - first;
-        int vectors = rest > (TILE_VECTORS - 1) * VL ? TILE_VECTORS : (int)((rest + VL - 1) / VL);
+        const int vectors = panel_vectors(book, first);
         for (ptrdiff_t i = 0; i < n_rows; i += TILE_ROWS)
             switch (vectors) { /* constants, so that the accumulators stay in registers */
             case 1:
@@ -201,5 +249,83 @@ static void scan_panels(const float *rows, ptrdiff_t n_rows, const vq_code_book 
                 scan_tile(rows + i * d, d, panel, half_norms, TILE_VECTORS, first, bands + i, limits + i,
                           candidates + i);
             }
+    }
+}
+
+/* ---- panels with bounds: only the (observation, panel) pairs that can matter ------ */
+
+/* The observations of list[0 ... TILE_ROWS - 1] against one panel, without each one's
+ * own code; minima[r] is the lowest score. Only the first n_listed are not filling. */
+INLINE void scan_listed_tile(const vq_scratch *scratch, const int32_t *list, const int32_t *codes, ptrdiff_t d,
+                             const float *panel, const float *half_norms, int vectors, ptrdiff_t first,
+                             ptrdiff_t n_listed, float *minima)
+{
+    const float *y[TILE_ROWS], *start[TILE_ROWS];
+    float without_own[TILE_ROWS][PANEL];
+    vf acc[TILE_ROWS][TILE_VECTORS];
+    vm hits[TILE_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++) {
+        y[r] = scratch->rows + list[r] * d;
+        start[r] = half_norms;
+        ptrdiff_t own = codes[list[r]] - first;
+        if (own >= 0 && own < (ptrdiff_t)vectors * VL) {
+            memcpy(without_own[r], half_norms, (size_t)vectors * VL * sizeof *half_norms);
+            without_own[r][own] = INFINITY;
+            start[r] = without_own[r];
+        }
+    }
+    tile_scores(y, d, panel, start, vectors, acc);
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++) {
+        vf lowest = lowest_of(acc[r], vectors);
+        minima[r] = vf_lowest(lowest);
+        hits[r] = vf_less_equal(lowest, vf_set(scratch->limits[list[r]]));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++)
+        if (r < n_listed && vm_any(hits[r]))
+            offer_scores(acc[r], vectors, first, scratch->bands[list[r]], scratch->limits + list[r],
+                         scratch->candidates + list[r]);
+}
+
+/* The observations that cannot skip a panel, in ascending order, filled up to a whole
+ * tile with the last of them. */
+static ptrdiff_t list_needed(const vq_scratch *scratch, ptrdiff_t n_rows, const float *lower, float drift)
+{
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        scratch->list[n] = (int32_t)i;
+        n += !(scratch->upper[i] < (lower[i] - drift) * BOUND_DOWN);
+    }
+    for (ptrdiff_t i = n; n && i < n + TILE_ROWS - 1; i++)
+        scratch->list[i] = scratch->list[n - 1];
+    return n;
+}
+
+/* lower holds one row of n_rows bounds for each panel, see vq_scratch. */
+static void scan_needed(const vq_scratch *scratch, ptrdiff_t n_rows, ptrdiff_t row_step, const vq_code_book *book,
+                        const float *drifts, const int32_t *codes, float *lower)
+{
+    const ptrdiff_t d = book->n_features;
+    for (ptrdiff_t first = 0, p = 0; first < book->n_codes; first += PANEL, p++, lower += row_step) {
+        const float *panel = book->scores + first * d, *half_norms = book->half_norms + first;
+        const int vectors = panel_vectors(book, first);
+        const ptrdiff_t n = list_needed(scratch, n_rows, lower, drifts[p]);
+        float *minima = scratch->minima;
+        for (ptrdiff_t i = 0; i < n; i += TILE_ROWS) {
+            const int32_t *list = scratch->list + i;
+            switch (vectors) {
+            case 1: scan_listed_tile(scratch, list, codes, d, panel, half_norms, 1, first, n - i, minima + i); break;
+            case 2: scan_listed_tile(scratch, list, codes, d, panel, half_norms, 2, first, n - i, minima + i); break;
+            default:
+                scan_listed_tile(scratch, list, codes, d, panel, half_norms, TILE_VECTORS, first, n - i, minima + i);
+            }
+        }
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const int32_t row = scratch->list[i];
+            float sq_dist = scratch->sq_norms[row] + 2 * minima[i] - scratch->bands[row];
+            lower[row] = (sqrtf(sq_dist > 0 ? sq_dist : 0) * BOUND_DOWN + drifts[p]) * BOUND_DOWN;
+        }
     }
 }

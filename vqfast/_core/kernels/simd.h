@@ -123,6 +123,10 @@ INLINE float vf_sum(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 
 #endif
 
+/* Safe directions for bounds: more than the roundings of any few float operations. */
+#define BOUND_UP 1.000001f
+#define BOUND_DOWN 0.999999f
+
 enum { PANEL = TILE_VECTORS * VL, LANE_GROUP = LANE_VECTORS * VL };
 
 /* Eight doubles, whatever the width of the machine's registers: the partial sums
