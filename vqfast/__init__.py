@@ -4,9 +4,8 @@ A drop-in for ``scipy.cluster.vq``: change the import, get the same results fast
 """
 
 from ._assign import ClusterError, py_vq, vq, whiten
+from ._config import __version__ as __version__
 from ._config import show_config
 from ._kmeans import kmeans, kmeans2
-
-__version__ = "0.1.0"
 
 __all__ = ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]

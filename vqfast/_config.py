@@ -5,6 +5,8 @@ from __future__ import annotations
 from ._core import nearest
 from ._validation import resolve_workers
 
+__version__ = "0.1.0"
+
 
 def show_config() -> None:
     """Print version, compiler, OpenMP, instruction sets and workers.
@@ -19,8 +21,6 @@ def show_config() -> None:
     vqfast ...
     workers by default: ...
     """
-    from . import __version__
-
     openmp = nearest.openmp()
     rows = {
         f"vqfast {__version__}": None,

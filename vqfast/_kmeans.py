@@ -123,7 +123,7 @@ def kmeans(
     (2, 2)
     >>> code_book, distortion, codes = kmeans(features, features[:2], return_codes=True)
     >>> codes
-    array([0, 0, 1, 1, 1, 1, 1, 1, 1], dtype=int32)
+    array([0, 1, 0, 1, 1, 1, 0, 1, 0], dtype=int32)
     """
     make_rng = resolve_rng(rng, seed, "kmeans")
     n_workers = resolve_workers(workers)
@@ -296,7 +296,7 @@ def kmeans2(
     Notes
     -----
     A round takes O(n_obs n_codes n_features) time, the k-means++ initialisation as much as
-    one round. Memory besides the input and the codes is 4 bytes an observation (16 for
+    one round. Memory besides the input and the codes is 4 bytes an observation (24 for
     k-means++) and a few copies of the code book.
 
     References
@@ -314,11 +314,11 @@ def kmeans2(
     >>> np.bincount(codes)
     array([50, 50])
     """
+    make_rng = resolve_rng(rng, seed, "kmeans2")
     if int(iter) < 1:
         raise ValueError(f"Invalid iter ({iter}), must be a positive integer.")
     if missing not in ("warn", "raise"):
         raise ValueError(f"Unknown missing method {missing!r}")
-    make_rng = resolve_rng(rng, seed, "kmeans2")
     n_workers = resolve_workers(workers)
     data = as_array(data, "data", check_finite, n_workers)
     guess = as_array(k, "k", check_finite)

@@ -17,6 +17,9 @@ FLOAT64 = np.dtype(np.float64)
 # since a child has another number.
 _LOADED_BY = os.getpid()
 
+# More threads than CPUs help nobody; beyond some thousands the OpenMP library ends the process.
+_MOST_WORKERS = max(8, os.cpu_count() or 1)
+
 # Rows of a non-native array that are looked at in one piece, to bound the memory.
 _CHECKED_AT_ONCE = 1 << 16
 
@@ -46,7 +49,7 @@ def resolve_workers(workers: int | None) -> int:
         raise TypeError(f"workers must be None, -1 or a positive integer, got {workers!r}") from None
     if count < 1:
         raise ValueError(f"workers must be None, -1 or a positive integer, got {workers}")
-    return count if max_threads() > 1 else 1
+    return min(count, _MOST_WORKERS) if max_threads() > 1 else 1
 
 
 def is_native(array: NDArray[Any]) -> bool:
@@ -98,14 +101,12 @@ def as_real(array: NDArray[Any]) -> NDArray[Any]:
     if is_native(array):
         return array
     narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-    return np.ascontiguousarray(array, dtype=FLOAT32 if narrow else FLOAT64)
+    return np.require(array, FLOAT32 if narrow else FLOAT64, ["C", "A"])
 
 
 def as_code_book(array: NDArray[Any]) -> NDArray[np.float64]:
     """The code book as the kernels take it: float64 in C order, 2-d, possibly the same memory."""
-    book = np.asarray(array, dtype=FLOAT64, order="C")
-    if not book.flags.aligned:
-        book = book.copy()
+    book = np.require(array, FLOAT64, ["C", "A"])
     return book if book.ndim == 2 else book.reshape(-1, 1)
 
 
@@ -134,11 +135,12 @@ def as_weights(sample_weight: ArrayLike | None, n_obs: int) -> NDArray[np.float6
     weights = as_array(sample_weight, "sample_weight")
     if weights.dtype.kind == "c":
         raise TypeError(f"sample_weight must be an array of real numbers, got dtype {weights.dtype}")
-    weights = np.ascontiguousarray(weights, dtype=FLOAT64)
+    weights = np.require(weights, FLOAT64, ["C", "A"])
     if weights.shape != (n_obs,):
         raise ValueError(
             f"sample_weight must have one weight for each of the {n_obs} observations, got shape {weights.shape}"
         )
     if n_obs and not (weights.min() >= 0 and weights.max() > 0):
         raise ValueError("sample_weight must be non-negative with at least one weight above zero")
-    return weights
+    # A common power of two changes no mean; it keeps products with the observations in range.
+    return np.ldexp(weights, -int(np.frexp(weights.max())[1])) if n_obs else weights

@@ -61,7 +61,7 @@ cdef extern from "kernels.h" nogil:
         void (*add_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
                          const double *, double *) noexcept nogil
         void (*move_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
-                          const int32_t *, const double *, double, int64_t *) noexcept nogil
+                          const int32_t *, const double *, double, double, int64_t *) noexcept nogil
 
     ctypedef struct vq_kernels:
         const char *name

@@ -24,8 +24,9 @@ cdef double WORK_PER_THREAD = 2e5
 cdef class Means:
     """Means of clusters, the same to the last bit for any number of workers.
 
-    float32 observations are added up in int64 fixed point: exact, so the order does not
-    matter, and an update only touches the observations that changed their code. float64
+    float32 observations are added up in fixed point, two int64 an element: the order does
+    not matter, and an update only touches the observations that changed their code. The unit
+    is below 2^-80 of the largest element for up to a million observations. float64
     observations (and float32 ones that are not finite) are added in double in the order
     of their index, each thread owning some of the features, as SciPy's loop does.
     """
@@ -36,7 +37,7 @@ cdef class Means:
     cdef Py_ssize_t n_codes, n_summed
     cdef readonly Py_ssize_t n_moved, n_empty
     cdef bint fixed
-    cdef double factor
+    cdef double factor, low_factor
     cdef int32_t *old
     cdef int64_t *counts
     cdef double *totals
@@ -45,7 +46,7 @@ cdef class Means:
 
     def __cinit__(self, Nearest search, weights=None):
         cdef double largest
-        cdef int exponent = 0
+        cdef int exponent = 0, bits
         cdef Py_ssize_t n = search.n_obs, size = search.n_codes * search.n_features
         self.search = search
         self.n_codes = search.n_codes
@@ -57,14 +58,16 @@ cdef class Means:
             if weights is not None:
                 largest *= float(weights.max()) if n else 0.0
             self.fixed = isfinite(largest)
-            # n values below 2^exponent times 2^(62 - ceil(log2 n) - exponent) stay below 2^62.
+            # n values below 2^exponent times 2^(62 - ceil(log2 n) - exponent) stay below 2^62,
+            # and so do n fractions times 2^(62 - ceil(log2 n)).
+            bits = 62 - <int>ceil(log2(<double>max(n, 1)))
             frexp(largest, &exponent)
-            self.factor = ldexp(1.0, 62 - <int>ceil(log2(<double>max(n, 1))) - exponent)
+            self.factor, self.low_factor = ldexp(1.0, bits - exponent), ldexp(1.0, bits)
         self.old = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
         self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
         self.totals = <double *>PyMem_RawMalloc(self.n_codes * sizeof(double))
         if self.fixed:
-            self.fixed_sums = <int64_t *>PyMem_RawCalloc(size, sizeof(int64_t))
+            self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
             self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
         if not (self.old and self.counts and self.totals and (self.sums or self.fixed_sums)):
@@ -85,16 +88,23 @@ cdef class Means:
             self.old[i] = -1
         memset(self.counts, 0, self.n_codes * sizeof(int64_t))
         if self.fixed:
-            memset(self.fixed_sums, 0, self.n_codes * self.search.n_features * sizeof(int64_t))
+            memset(self.fixed_sums, 0, 2 * self.n_codes * self.search.n_features * sizeof(int64_t))
 
     cdef void sum_features(self, Py_ssize_t first, Py_ssize_t last, const int32_t *codes) noexcept nogil:
         cdef const vq_obs *obs = &self.search.obs
         cdef const vq_typed_kernels *typed = self.search.typed
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features
         if self.fixed:
-            typed.move_rows(obs, n, d, first, last, self.old, codes, self.weights_data, self.factor, self.fixed_sums)
+            typed.move_rows(obs, n, d, first, last, self.old, codes, self.weights_data, self.factor,
+                            self.low_factor, self.fixed_sums)
         else:
             typed.add_rows(obs, n, d, first, last, codes, self.weights_data, self.sums)
+
+    cdef double fixed_sum(self, Py_ssize_t k, Py_ssize_t j) noexcept nogil:
+        """A sum in units of 1 / factor."""
+        cdef Py_ssize_t d = self.search.n_features
+        cdef const int64_t *high = self.fixed_sums + 2 * k * d
+        return <double>high[j] + <double>high[d + j] / self.low_factor
 
     cdef void count(self, const int32_t *codes) noexcept nogil:
         """counts, totals and n_moved; weights are added in the order of the observations."""
@@ -115,7 +125,7 @@ cdef class Means:
                 self.totals[codes[i]] += self.weights_data[i]
 
     cdef void run(self, const int32_t *codes, Py_ssize_t n_codes, double *code_book) noexcept nogil:
-        """Replace the code words that have members by their means."""
+        """Replace the code words that have members by their means, in the type of the observations."""
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, part, width, k, j
         cdef bint narrow = self.search.obs_type == VQ_FLOAT32
         cdef double mean
@@ -134,10 +144,11 @@ cdef class Means:
         for k in range(n_codes):
             if not self.totals[k] > 0:
                 self.n_empty += 1
-                continue
             for j in range(d):
-                if self.fixed:
-                    mean = <double>self.fixed_sums[k * d + j] / self.totals[k] / self.factor
+                if not self.totals[k] > 0:
+                    mean = code_book[k * d + j]
+                elif self.fixed:
+                    mean = self.fixed_sum(k, j) / self.totals[k] / self.factor
                 else:
                     mean = self.sums[k * d + j] / self.totals[k]
                 code_book[k * d + j] = <float>mean if narrow else mean
@@ -145,7 +156,7 @@ cdef class Means:
     def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
 
-        Rows without members stay; members (bool, n_codes) says which have some. Returns the
+        Rows without members stay (as float32 where the observations are); members (bool, n_codes) says which have some. Returns the
         number of those without.
         """
         cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)

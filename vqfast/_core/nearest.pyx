@@ -278,7 +278,7 @@ cdef class Nearest:
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows
         cdef Py_ssize_t first = 0, last, block
         cdef double work = <double>self.block_rows * n_codes * (self.n_features + 4)
-        cdef Py_ssize_t at_once = self.workers * max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / work))
+        cdef Py_ssize_t at_once = self.workers * max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         cdef bint first_round
         cdef int workers = self.workers, path = self.pack(code_book, n_codes, follow, &first_round)
         while first < n_blocks:
@@ -342,7 +342,7 @@ def magnitude(cnp.ndarray obs, int workers=1, isa=None):
         if n_parts == 1:
             largest = typed.magnitude(&view, n, d)
         else:
-            for i in prange(n_parts, num_threads=workers):
+            for i in prange(n_parts, num_threads=n_parts):
                 results[i] = part_magnitude(typed, view, i * rows, min(rows, n - i * rows), d, itemsize)
             for i in range(n_parts):
                 if not results[i] <= largest:  # also a NaN

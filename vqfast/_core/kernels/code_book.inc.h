@@ -220,5 +220,7 @@ static int repack_code_book(vq_code_book *book, float *drifts)
     pack_bands(book);
     pack_half_norms(book);
     pack_panels(book);
+    if (book->exact)
+        pack_exact(book);
     return 1;
 }

@@ -159,10 +159,11 @@ typedef struct {
                      const int32_t *codes, const double *weights, double *sums);
 
     /* Where old[i] != codes[i], take observation i out of row old[i] of the fixed-point
-     * sums (unless it is negative) and add it to row codes[i]; an element counts as the
-     * integer part of x * weight * factor, so the result does not depend on the order. */
+     * sums (unless it is negative) and add it to row codes[i]. A row of sums is (2,
+     * n_features): an element is added as the integer part h of t = x * weight * factor and
+     * that of (t - h) * low_factor, so the result does not depend on the order. */
     void (*move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
-                      const int32_t *old, const int32_t *codes, const double *weights, double factor, int64_t *sums);
+                      const int32_t *old, const int32_t *codes, const double *weights, double factor, double low_factor, int64_t *sums);
 } vq_typed_kernels;
 
 /* One row of the table of instruction sets. */

@@ -329,26 +329,26 @@ static void TYPED(add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_fea
     }
 }
 
-static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
-                             const int32_t *old, const int32_t *codes, const double *weights, double factor,
-                             int64_t *sums)
+static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
+                             ptrdiff_t last, const int32_t *old, const int32_t *codes, const double *weights,
+                             double factor, double low_factor, int64_t *sums)
 {
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         if (old[i] == codes[i])
             continue;
         const REAL *x = TYPED(row)(obs, i);
         const double unit = weights ? factor * weights[i] : factor;
-        int64_t *into = sums + codes[i] * n_features;
-        if (old[i] < 0)
-            for (ptrdiff_t j = first; j < last; j++)
-                into[j] += (int64_t)((double)x[j * obs->feature_stride] * unit);
-        else {
-            int64_t *out_of = sums + old[i] * n_features;
-            for (ptrdiff_t j = first; j < last; j++) {
-                int64_t element = (int64_t)((double)x[j * obs->feature_stride] * unit);
-                into[j] += element;
-                out_of[j] -= element;
-            }
+        int64_t *into = sums + 2 * codes[i] * n_features, *into_low = into + n_features;
+        /* Taking out of no row is done as taking nothing out of the same row. */
+        int64_t *out = sums + 2 * (old[i] < 0 ? codes[i] : old[i]) * n_features, *out_low = out + n_features;
+        const int64_t taken = old[i] < 0 ? 0 : -1;
+        for (ptrdiff_t j = first; j < last; j++) {
+            double t = (double)x[j * obs->feature_stride] * unit;
+            int64_t high = (int64_t)t, low = (int64_t)((t - (double)high) * low_factor);
+            into[j] += high;
+            into_low[j] += low;
+            out[j] -= high & taken;
+            out_low[j] -= low & taken;
         }
     }
 }

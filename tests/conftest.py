@@ -1,0 +1,67 @@
+"""Fixtures of the whole suite, which tests the installed package, not the source folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# `python -m pytest` puts the working directory first on the path, and the vqfast/ of the
+# source tree has no compiled modules.
+_ROOT = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or os.curdir).resolve() != _ROOT]
+
+from vqfast._core import nearest  # noqa: E402
+
+
+@pytest.fixture
+def root():
+    """The source tree, for tests that read it; skips where only the tests are there."""
+    if not (_ROOT / "vqfast" / "_core" / "nearest.pyx").exists():
+        pytest.skip("the source tree of vqfast is not beside the tests")
+    return _ROOT
+
+
+@pytest.fixture(params=["f4", "f8"])
+def dtype(request):
+    return np.dtype(request.param)
+
+
+@pytest.fixture(params=nearest.isa_supported())
+def isa(request):
+    """Every instruction set that is built and that this CPU runs."""
+    return request.param
+
+
+@pytest.fixture(params=[1, 2, 3, 7])
+def workers(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Run Python code in a process of its own; its standard output.
+
+    The limit only ends a hang: nothing here takes a tenth of it.
+    """
+
+    def run(code, timeout=120, **environment):
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert process.returncode == 0, f"exit status {process.returncode}\n{process.stdout}\n{process.stderr}"
+        return process.stdout
+
+    return run

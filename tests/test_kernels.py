@@ -1,0 +1,178 @@
+"""Every kernel, on every instruction set and path, against its twin: to the last bit."""
+
+import functools
+
+import numpy as np
+import pytest
+import reference
+
+from vqfast._core.nearest import PATHS, Nearest, isa_in_use, isa_supported, lower_sq_dists, magnitude
+
+LANES_FEATURES = 64
+# Around whole vectors, tiles and panels of every instruction set.
+N_CODES = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 47, 48, 49, 63, 65, 97)
+N_FEATURES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 41, 64, 65, 130)
+N_OBS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 63, 64, 65, 95, 96, 97, 127, 129, 257)
+
+
+@functools.cache
+def problem(n_obs, n_codes, n_features, dtype_name, lattice=False):
+    """obs, code book, codes, squared distances; a lattice is full of ties and duplicates."""
+    rng = np.random.default_rng([n_obs, n_codes, n_features, lattice])
+    if lattice:
+        obs = rng.integers(-2, 3, (n_obs, n_features)).astype(dtype_name)
+        code_book = rng.integers(-2, 3, (n_codes, n_features)).astype(np.float64)
+    else:
+        obs = rng.normal(3, 1, (n_obs, n_features)).astype(dtype_name)
+        code_book = rng.normal(3, 1, (n_codes, n_features))
+    return obs, code_book, *reference.nearest(obs, code_book)
+
+
+def assign(obs, code_book, isa, path, *, workers=1, guess=None, dist_dtype=np.float64):
+    n_obs = obs.shape[0]
+    codes = np.full(n_obs, -7, dtype=np.int32) if guess is None else np.array(guess, dtype=np.int32)
+    dist = np.full(n_obs, np.nan, dtype=dist_dtype)
+    search = Nearest(obs, len(code_book), workers, isa, path)
+    search.assign(np.ascontiguousarray(code_book), codes, dist, guess is not None)
+    return codes, dist
+
+
+def check(obs, code_book, codes, sq, isa, path, **options):
+    found, dist = assign(obs, code_book, isa, path, **options)
+    np.testing.assert_array_equal(found, codes)
+    np.testing.assert_array_equal(dist, reference.distances(sq, options.get("dist_dtype", np.float64)))
+
+
+@pytest.fixture(params=PATHS)
+def path(request):
+    return request.param
+
+
+def fits(path, n_features):
+    return path != "lanes" or n_features <= LANES_FEATURES
+
+
+@pytest.mark.parametrize("lattice", [False, True], ids=["normal", "lattice"])
+def test_every_number_of_codes_and_features(isa, path, dtype, lattice):
+    for n_features in N_FEATURES:
+        if fits(path, n_features):
+            for n_codes in N_CODES:
+                obs, *rest = problem(37, n_codes, n_features, dtype.name, lattice)
+                check(obs, *rest, isa, path)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 6, 8, 20, 50])
+def test_every_number_of_observations(isa, path, dtype, n_features):
+    for n_obs in N_OBS:
+        obs, *rest = problem(n_obs, 50, n_features, dtype.name)
+        check(obs, *rest, isa, path, dist_dtype=np.float32)
+
+
+@pytest.mark.parametrize("n_obs", [767, 769, 4095, 4097, 9001])
+def test_several_blocks_and_workers(isa, path, workers, n_obs):
+    n_features = 4 if n_obs > 4000 else 40
+    obs, *rest = problem(n_obs, 30, n_features, "float32")
+    check(obs, *rest, isa, path, workers=workers)
+
+
+def test_guesses_change_nothing(isa, path, dtype, rng):
+    for n_features in (1, 8, 33, 64, 130):
+        for lattice in (False, True):
+            if not fits(path, n_features):
+                continue
+            obs, code_book, codes, sq = problem(70, 65, n_features, dtype.name, lattice)
+            for guess in (codes, 0 * codes, 0 * codes + 64, rng.integers(0, 65, 70)):
+                check(obs, code_book, codes, sq, isa, path, guess=guess)
+
+
+def layouts(obs):
+    """The same observations in other layouts, by name."""
+    n_obs, n_features = obs.shape
+    wide = np.zeros((3 * n_obs + 2, 2 * n_features + 3), dtype=obs.dtype)
+    wide[1 : 3 * n_obs + 1 : 3, 2 : 2 * n_features + 2 : 2] = obs
+    reversed_rows, reversed_columns = obs[::-1].copy(), obs[:, ::-1].copy()
+    padded = np.zeros((n_obs, n_features + 5), dtype=obs.dtype)
+    padded[:, 3:-2] = obs
+    return {
+        "strided": wide[1 : 3 * n_obs + 1 : 3, 2 : 2 * n_features + 2 : 2],
+        "columns": padded[:, 3:-2],
+        "fortran": np.asfortranarray(obs),
+        "reversed rows": reversed_rows[::-1],
+        "reversed columns": reversed_columns[:, ::-1],
+        "reversed both": obs[::-1, ::-1].copy()[::-1, ::-1],
+    }
+
+
+def test_strides(isa, path, dtype):
+    for n_features in (1, 2, 3, 5, 9, 33, 64):
+        obs, *rest = problem(37, 19, n_features, dtype.name)
+        for name, view in layouts(obs).items():
+            np.testing.assert_array_equal(view, obs, err_msg=name)
+            check(view, *rest, isa, path)
+
+
+def test_zero_strides(isa, path, dtype):
+    for n_features in (2, 9, 33):
+        obs, code_book, _, _ = problem(37, 19, n_features, dtype.name)
+        for view in (np.broadcast_to(obs[:1], obs.shape), np.broadcast_to(obs[:, :1], obs.shape)):
+            check(view, code_book, *reference.nearest(view, code_book), isa, path)
+
+
+def test_one_dimension(isa, path, dtype):
+    obs, *rest = problem(37, 19, 1, dtype.name)
+    check(obs[:, 0], *rest, isa, path)
+    check(np.repeat(obs[:, 0], 2)[::-2][::-1], *rest, isa, path)
+
+
+def test_fewer_codes_than_announced(isa, path, dtype):
+    """A fit that drops code words keeps its search."""
+    obs, code_book, _, _ = problem(70, 65, 9, dtype.name)
+    search = Nearest(obs, 65, 1, isa, path)
+    for n_codes in (65, 33, 1, 16, 65):
+        codes = np.zeros(70, dtype=np.int32)
+        search.assign(code_book[:n_codes].copy(), codes)
+        np.testing.assert_array_equal(codes, reference.nearest(obs, code_book[:n_codes])[0])
+
+
+def test_lanes_refuse_more_features():
+    with pytest.raises(ValueError, match="lanes path takes 64 features, got 65"):
+        Nearest(np.zeros((20, 65)), 4, 1, None, "lanes")
+
+
+def test_isa_by_name(monkeypatch):
+    assert isa_in_use() in isa_supported()
+    with pytest.raises(ValueError, match="unknown or unsupported ISA 'vax'"):
+        Nearest(np.zeros((20, 2)), 4, 1, "vax")
+
+
+# ---- what reads observations only ------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_features", [0, 1, 2, 7, 8, 9, 33])
+def test_magnitude(isa, dtype, n_features, rng):
+    for n_obs in (0, 1, 2, 37):
+        obs = rng.normal(size=(n_obs, n_features)).astype(dtype)
+        expected = float(np.abs(obs).max(initial=0))
+        for view in (obs, *layouts(obs).values(), obs[:, 0] if n_features else obs):
+            assert magnitude(view, 1, isa) == (float(np.abs(view).max(initial=0)) if view.ndim == 1 else expected)
+
+
+def test_magnitude_in_parallel(isa, dtype, workers, rng):
+    obs = rng.normal(size=(1 << 17, 3)).astype(dtype)
+    for row in (0, 1000, (1 << 17) - 1):
+        for value in (-50.0, np.inf, -np.inf, np.nan):
+            obs[row, 1], kept = value, obs[row, 1]
+            found = magnitude(obs, workers, isa)
+            assert found == 50 if np.isfinite(value) else not np.isfinite(found)
+            obs[row, 1] = kept
+
+
+def test_lower_sq_dists(isa, dtype, workers, rng):
+    for n_obs, n_features in ((0, 3), (1, 1), (37, 2), (37, 9), (5, 130), (40000, 5), (20000, 33)):
+        obs = rng.normal(size=(n_obs, n_features)).astype(dtype)
+        word, before = rng.normal(size=n_features), rng.uniform(0, 2 * n_features, n_obs)
+        expected = np.minimum(before, reference.sq_dists(obs, word[None])[:, 0])
+        for view in (obs, np.asfortranarray(obs)):
+            lowered = before.copy()
+            lower_sq_dists(view, word, lowered, workers, isa)
+            np.testing.assert_array_equal(lowered, expected)
