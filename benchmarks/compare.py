@@ -40,7 +40,7 @@ SAMPLE = 0.05
 # A job that takes this many seconds is run once.
 ONCE = 20.0
 # Seconds in which the waiting threads of the contender before fall asleep.
-PAUSE = 0.02
+PAUSE = 0.05
 
 
 def environment(workers: int, out_of_the_box: bool) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ._validation import (
     as_real,
     check_real,
     check_same_features,
+    not_finite,
     resolve_workers,
 )
 
@@ -107,15 +108,16 @@ def whiten(obs: ArrayLike, check_finite: bool | None = None) -> NDArray[Any]:
 
 
 def _nearest(
-    obs: NDArray[Any], code_book: NDArray[Any], dist_dtype: np.dtype[Any], workers: int
+    obs: NDArray[Any], code_book: NDArray[Any], dist_dtype: np.dtype[Any], check_finite: bool, workers: int
 ) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """Codes and distances of checked arrays of equal rank."""
+    """Codes and distances; the observations are checked as they are read, in the same pass."""
     check_same_features(obs, code_book)
     obs = as_real(obs if obs.ndim else obs.reshape(1))
     book = as_code_book(code_book)
     codes = np.empty(obs.shape[0], dtype=np.int32)
     dist = np.empty(obs.shape[0], dtype=dist_dtype)
-    Nearest(obs, book.shape[0], workers).assign(book, codes, dist)
+    if not Nearest(obs, book.shape[0], workers).assign(book, codes, dist, check_finite=check_finite):
+        raise not_finite("obs")
     return codes, dist
 
 
@@ -184,16 +186,16 @@ def vq(
     (array([1, 1, 0], dtype=int32), array([0.43588989, 0.73484692, 0.83066239]))
     """
     n_workers = resolve_workers(workers)
-    obs = as_array(obs, "obs", check_finite, n_workers)
+    obs = as_array(obs, "obs", check_finite, deferred=True)
     code_book = as_array(code_book, "code_book", check_finite)
     common = np.result_type(obs, code_book)
     check_real(common)
     if common.kind != "f":
-        codes, dist = _nearest(obs, code_book, FLOAT64, n_workers)
+        codes, dist = _nearest(obs, code_book, FLOAT64, check_finite, n_workers)
         return codes.astype(np.int64), dist
     if common.itemsize < 4:
         raise TypeError(f"type other than float or double not supported, got {common}")
-    return _nearest(obs, code_book, FLOAT32 if common == FLOAT32 else FLOAT64, n_workers)
+    return _nearest(obs, code_book, FLOAT32 if common == FLOAT32 else FLOAT64, check_finite, n_workers)
 
 
 def py_vq(
@@ -227,10 +229,10 @@ def py_vq(
     (array([0, 1]), array([0., 1.]))
     """
     n_workers = resolve_workers(workers)
-    obs = as_array(obs, "obs", check_finite, n_workers)
+    obs = as_array(obs, "obs", check_finite, deferred=True)
     code_book = as_array(code_book, "code_book", check_finite)
     common = np.result_type(obs, code_book)
     if common.kind == "c":
         check_real(common)
-    codes, dist = _nearest(obs, code_book, FLOAT64, n_workers)
+    codes, dist = _nearest(obs, code_book, FLOAT64, check_finite, n_workers)
     return codes.astype(np.int64), dist

@@ -73,13 +73,23 @@ def _all_finite(array: NDArray[Any], workers: int) -> bool:
     )
 
 
-def as_array(values: ArrayLike, name: str, check_finite: bool = True, workers: int = 1) -> NDArray[Any]:
-    """The values as a plain array of numbers, finite ones if that is to be checked."""
+def not_finite(name: str) -> ValueError:
+    """The error for an infinity or a NaN."""
+    return ValueError(f"array must not contain infs or NaNs, but {name} does")
+
+
+def as_array(
+    values: ArrayLike, name: str, check_finite: bool = True, workers: int = 1, deferred: bool = False
+) -> NDArray[Any]:
+    """The values as a plain array of numbers, finite ones if that is to be checked.
+
+    With `deferred`, an array that the kernels read where it lies is left for them to check.
+    """
     array = np.asarray(values)
     kind = array.dtype.kind
     if kind in "fc":
-        if check_finite and not _all_finite(array, workers):
-            raise ValueError(f"array must not contain infs or NaNs, but {name} does")
+        if check_finite and not (deferred and is_native(array)) and not _all_finite(array, workers):
+            raise not_finite(name)
     elif kind not in "biu":
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     return array

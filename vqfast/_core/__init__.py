@@ -6,6 +6,7 @@
         |
     lloyd ──► nearest                 drivers: scratch, blocks, threads, signals; no arithmetic
                  |
+    team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
                  |
     kernels/     kernels.h            the contract: layouts, order of sums, error band

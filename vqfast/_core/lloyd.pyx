@@ -1,7 +1,7 @@
 """Cluster means and the rounds of Lloyd's algorithm."""
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, threadid
 from libc.math cimport ceil, frexp, isfinite, ldexp, log2
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
@@ -9,7 +9,8 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
-from .nearest cimport Nearest
+from .nearest cimport Assignment, Nearest
+from .team cimport vq_team, vq_team_begin, vq_team_end, vq_team_next
 
 from .nearest import magnitude
 
@@ -100,6 +101,13 @@ cdef class Means:
         else:
             typed.add_rows(obs, n, d, first, last, codes, self.weights_data, self.sums)
 
+    cdef void sum_parts(self, vq_team *team, int worker, Py_ssize_t width, const int32_t *codes) noexcept nogil:
+        cdef Py_ssize_t part = vq_team_next(team), d = self.search.n_features
+        while part >= 0:
+            self.sum_features(min(d, part * width), min(d, (part + 1) * width), codes)
+            part = vq_team_next(team)
+        vq_team_end(team, worker)
+
     cdef double fixed_sum(self, Py_ssize_t k, Py_ssize_t j) noexcept nogil:
         """A sum in units of 1 / factor."""
         cdef Py_ssize_t d = self.search.n_features
@@ -126,7 +134,8 @@ cdef class Means:
 
     cdef void run(self, const int32_t *codes, Py_ssize_t n_codes, double *code_book) noexcept nogil:
         """Replace the code words that have members by their means, in the type of the observations."""
-        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, part, width, k, j
+        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width, k, j
+        cdef vq_team team
         cdef bint narrow = self.search.obs_type == VQ_FLOAT32
         cdef double mean
         self.count(codes)
@@ -137,8 +146,9 @@ cdef class Means:
         if n_parts == 1 or (self.n_moved if self.fixed else n) * d < WORK_PER_THREAD:
             self.sum_features(0, d, codes)
         else:
-            for part in prange(n_parts, num_threads=n_parts):
-                self.sum_features(part * width, min(d, (part + 1) * width), codes)
+            vq_team_begin(&team, 0, n_parts)
+            with parallel(num_threads=n_parts):
+                self.sum_parts(&team, threadid(), width, codes)
         memcpy(self.old, codes, n * sizeof(int32_t))
         self.n_empty = 0
         for k in range(n_codes):
@@ -183,9 +193,12 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
     cdef double *words = <double *>cnp.PyArray_DATA(code_book)
     cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
     cdef double work = 0
+    cdef Assignment job
+    job.codes, job.dist, job.check_finite = codes_data, NULL, False
     with nogil:
         for done in range(n_rounds):
-            search.run(words, n_codes, codes_data, done > 0, done > 0, NULL, 0)
+            job.warm = done > 0
+            search.run(words, n_codes, done > 0, &job)
             means.run(codes_data, n_codes, words)
             if means.n_empty:
                 if stop_on_empty:

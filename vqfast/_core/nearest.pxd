@@ -3,6 +3,18 @@ from libc.stdint cimport int32_t
 cimport numpy as cnp
 
 from .kernels cimport vq_code_book, vq_kernels, vq_obs, vq_scratch, vq_typed_kernels
+from .team cimport vq_team
+
+# What a call wants, and the path that it takes.
+cdef struct Assignment:
+    int32_t *codes
+    void *dist
+    int dist_type
+    int path
+    bint warm
+    bint first_round
+    bint check_finite
+
 
 cdef bint view_obs(cnp.ndarray obs, vq_obs *view)
 
@@ -30,7 +42,6 @@ cdef class Nearest:
     cdef void layout(self, char *base, Py_ssize_t *size) noexcept
     cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil
-    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm, bint follow,
-                 void *dist, int dist_type) except -1 nogil
-    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm, bint first_round,
-                        void *dist, int dist_type) noexcept nogil
+    cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil
+    cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil
+    cdef void run_block(self, vq_team *team, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil

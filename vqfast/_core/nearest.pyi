@@ -43,4 +43,5 @@ class Nearest:
         dist: NDArray[Any] | None = None,
         warm: bool = False,
         follow: bool = False,
-    ) -> None: ...
+        check_finite: bool = False,
+    ) -> bool: ...

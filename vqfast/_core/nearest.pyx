@@ -3,7 +3,8 @@ import os
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memset
 
@@ -14,22 +15,11 @@ from .kernels cimport (
     vq_bounds, vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
     vq_scratch, vq_typed_kernels,
 )
+from .team cimport VQ_OPENMP, omp_get_max_threads, omp_in_parallel, vq_team, vq_team_begin, vq_team_end, \
+    vq_team_next, vq_team_stop, vq_team_stopped
 
 cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #define VQ_OPENMP _OPENMP
-    #else
-    #define VQ_OPENMP 0
-    static int omp_get_max_threads(void) { return 1; }
-    static int omp_in_parallel(void) { return 0; }
-    #endif
-    """
-    int VQ_OPENMP
     const char *VQ_COMPILER
-    int omp_get_max_threads() nogil
-    int omp_in_parallel() nogil
 
 cnp.import_array()
 
@@ -47,8 +37,11 @@ cdef Py_ssize_t BLOCK_ROWS = 768
 # Rows of a block are a multiple of every tile height (4, 6, 8) and of a lane group.
 cdef Py_ssize_t ROWS_MULTIPLE = 24
 cdef Py_ssize_t LANES_BLOCK_ROWS = 4096
-# Multiply-adds of work that one more thread is worth (about 20 us).
-cdef double WORK_PER_THREAD = 5e5
+# Multiply-adds of work that one more thread is worth: about 100 us, the price of waking it.
+cdef double WORK_PER_THREAD = 4e6
+# The simple passes over the rows: elements that are worth a thread, and how many at most.
+cdef Py_ssize_t ELEMENTS_PER_PART = 1 << 17
+cdef Py_ssize_t MOST_PARTS = 64
 # Multiply-adds between two looks at the signals: about a tenth of a second on one thread.
 cdef double WORK_PER_SIGNAL_CHECK = 4e9
 
@@ -226,29 +219,39 @@ cdef class Nearest:
         if scratch != NULL:
             scratch[0] = placed
 
-    cdef void run_block(self, Py_ssize_t block, int worker, int path, int32_t *codes, bint warm, bint first_round,
-                        void *dist, int dist_type) noexcept nogil:
+    cdef void run_block(self, vq_team *team, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil:
         cdef Py_ssize_t first = block * self.block_rows
         cdef Py_ssize_t n_rows = min(self.block_rows, self.n_obs - first)
         cdef vq_scratch *scratch = self.scratch + worker
         cdef vq_obs obs = self.obs
         cdef vq_bounds bounds
+        cdef int32_t *codes = job.codes + first
         cdef int itemsize = 4 if self.obs_type == VQ_FLOAT32 else 8
-        cdef int dist_size = 4 if dist_type == VQ_FLOAT32 else 8
+        cdef int dist_size = 4 if job.dist_type == VQ_FLOAT32 else 8
         obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
+        if job.check_finite and not self.typed.magnitude(&obs, n_rows, self.n_features) < INFINITY:
+            vq_team_stop(team)
+            return
         if self.book.n_codes == 1:
-            memset(codes + first, 0, n_rows * sizeof(int32_t))
+            memset(codes, 0, n_rows * sizeof(int32_t))
         elif self.can_follow:
             bounds.lower = self.lower + first * self.n_panels()
             bounds.row_step = self.block_rows
             bounds.drifts = self.drifts
-            bounds.first_round = first_round
-            self.typed.assign_bounded(&obs, n_rows, &self.book, scratch, &bounds, codes + first)
+            bounds.first_round = job.first_round
+            self.typed.assign_bounded(&obs, n_rows, &self.book, scratch, &bounds, codes)
         else:
-            self.typed.assign[path](&obs, n_rows, &self.book, scratch, warm, codes + first)
-        if dist != NULL:
-            self.typed.sq_dists(&obs, n_rows, &self.book, codes + first, scratch.row, scratch.sq_dists)
-            self.kernels.roots(scratch.sq_dists, n_rows, dist_type, <char *>dist + first * dist_size)
+            self.typed.assign[job.path](&obs, n_rows, &self.book, scratch, job.warm, codes)
+        if job.dist != NULL:
+            self.typed.sq_dists(&obs, n_rows, &self.book, codes, scratch.row, scratch.sq_dists)
+            self.kernels.roots(scratch.sq_dists, n_rows, job.dist_type, <char *>job.dist + first * dist_size)
+
+    cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil:
+        cdef Py_ssize_t block = vq_team_next(team)
+        while block >= 0:
+            self.run_block(team, block, worker, job)
+            block = vq_team_next(team)
+        vq_team_end(team, worker)
 
     cdef Py_ssize_t n_panels(self) noexcept nogil:
         return (self.n_codes + self.kernels.panel - 1) // self.kernels.panel
@@ -272,28 +275,30 @@ cdef class Nearest:
             memset(self.drifts, 0, 4 * self.n_panels())
         return path
 
-    cdef int run(self, const double *code_book, Py_ssize_t n_codes, int32_t *codes, bint warm, bint follow,
-                 void *dist, int dist_type) except -1 nogil:
-        """Assign all observations; KeyboardInterrupt is noticed within a second."""
-        cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows
-        cdef Py_ssize_t first = 0, last, block
+    cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil:
+        """Assign all observations; KeyboardInterrupt is noticed within a second.
+
+        Returns 0 if job asks for a check and an observation is not finite, otherwise 1.
+        """
+        cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows, first = 0
         cdef double work = <double>self.block_rows * n_codes * (self.n_features + 4)
         cdef Py_ssize_t at_once = self.workers * max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
-        cdef bint first_round
-        cdef int workers = self.workers, path = self.pack(code_book, n_codes, follow, &first_round)
+        cdef vq_team team
+        job.path = self.pack(code_book, n_codes, follow, &job.first_round)
         while first < n_blocks:
-            last = min(n_blocks, first + at_once)
-            if workers == 1:  # no OpenMP: safe in a forked child, and no overhead
-                for block in range(first, last):
-                    self.run_block(block, 0, path, codes, warm, first_round, dist, dist_type)
+            vq_team_begin(&team, first, min(n_blocks, first + at_once))
+            if self.workers == 1:  # no OpenMP: safe in a forked child
+                self.run_blocks(&team, 0, job)
             else:
-                for block in prange(first, last, schedule="dynamic", chunksize=1, num_threads=workers):
-                    self.run_block(block, threadid(), path, codes, warm, first_round, dist, dist_type)
-            first = last
+                with parallel(num_threads=self.workers):
+                    self.run_blocks(&team, threadid(), job)
+            if vq_team_stopped(&team):
+                return 0
+            first += at_once
             if first < n_blocks:
                 with gil:
                     self.check_signals()
-        return 0
+        return 1
 
     cdef int check_signals(self) except -1:
         """After an interrupted run the codes are not those of one code book."""
@@ -304,60 +309,90 @@ cdef class Nearest:
             raise
         return 0
 
-    def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False, bint follow=False):
+    def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False, bint follow=False,
+               bint check_finite=False):
         """Write the code of every observation, and the distance to its code word.
 
         code_book is (n_codes or fewer, n_features) float64 in C order, codes int32 and dist
         float32, float64 or None, both contiguous. With warm, codes holds guesses on entry;
-        with follow, the codes that this object wrote last.
+        with follow, the codes that this object wrote last. Returns False, with the outputs
+        undefined, if check_finite is asked for and an observation is not finite.
         """
-        cdef void *dist_data = NULL
-        cdef int dist_type = VQ_FLOAT64
+        cdef Assignment job
+        cdef int finite
+        job.codes = <int32_t *>cnp.PyArray_DATA(codes)
+        job.warm = warm or follow
+        job.check_finite = check_finite
+        job.dist = NULL
         if dist is not None:
-            dist_data = cnp.PyArray_DATA(<cnp.ndarray?>dist)
-            if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32:
-                dist_type = VQ_FLOAT32
+            job.dist = cnp.PyArray_DATA(<cnp.ndarray?>dist)
+            job.dist_type = VQ_FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32 else VQ_FLOAT64
         cdef const double *words = <const double *>cnp.PyArray_DATA(code_book)
-        cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
         cdef Py_ssize_t n_codes = cnp.PyArray_DIM(code_book, 0)
         with nogil:
-            self.run(words, n_codes, codes_data, warm or follow, follow, dist_data, dist_type)
+            finite = self.run(words, n_codes, follow, &job)
+        return bool(finite)
+
+
+# What the simple passes over the rows need to know of each other's parts.
+cdef struct Pass:
+    const vq_typed_kernels *typed
+    vq_obs obs
+    Py_ssize_t n_rows
+    Py_ssize_t n_features
+    Py_ssize_t itemsize
+    Py_ssize_t part_rows
+
+
+cdef int begin_pass(Pass *rows, cnp.ndarray obs, isa, Py_ssize_t n_parts) except -1:
+    cdef bint is_double = view_obs(obs, &rows.obs)
+    rows.typed = &kernels_of(isa).typed[VQ_FLOAT64 if is_double else VQ_FLOAT32]
+    rows.n_rows = cnp.PyArray_DIM(obs, 0)
+    rows.n_features = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
+    rows.itemsize = 8 if is_double else 4
+    rows.part_rows = (rows.n_rows + n_parts - 1) // n_parts
+    return 0
+
+
+cdef Py_ssize_t take_part(const Pass *rows, Py_ssize_t part, vq_obs *obs) noexcept nogil:
+    """The view of a part; returns its number of rows."""
+    cdef Py_ssize_t first = part * rows.part_rows
+    obs[0] = rows.obs
+    obs.data = <const char *>obs.data + first * obs.row_stride * rows.itemsize
+    return max(0, min(rows.part_rows, rows.n_rows - first))
 
 
 def magnitude(cnp.ndarray obs, int workers=1, isa=None):
     """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite."""
-    cdef vq_obs view
-    cdef bint is_double = view_obs(obs, &view)
-    cdef Py_ssize_t n = cnp.PyArray_DIM(obs, 0)
-    cdef Py_ssize_t d = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
-    cdef const vq_kernels *kernels = kernels_of(isa)
-    cdef const vq_typed_kernels *typed = &kernels.typed[VQ_FLOAT64 if is_double else VQ_FLOAT32]
-    cdef Py_ssize_t itemsize = 8 if is_double else 4, n_parts = 1, rows, i
-    cdef double[64] results
+    cdef Py_ssize_t n_parts = max(1, min(workers, MOST_PARTS, cnp.PyArray_SIZE(obs) // ELEMENTS_PER_PART)), i
+    cdef double[64] results  # MOST_PARTS
     cdef double largest = 0
-    if workers > 1 and n * d > 1 << 18:
-        n_parts = min(workers, 64)
-    rows = (n + n_parts - 1) // n_parts
+    cdef vq_team team
+    cdef Pass rows
+    begin_pass(&rows, obs, isa, n_parts)
     with nogil:
         if n_parts == 1:
-            largest = typed.magnitude(&view, n, d)
+            results[0] = rows.typed.magnitude(&rows.obs, rows.n_rows, rows.n_features)
         else:
-            for i in prange(n_parts, num_threads=n_parts):
-                results[i] = part_magnitude(typed, view, i * rows, min(rows, n - i * rows), d, itemsize)
-            for i in range(n_parts):
-                if not results[i] <= largest:  # also a NaN
-                    largest = results[i]
-                    if largest != largest:
-                        break
+            vq_team_begin(&team, 0, n_parts)
+            with parallel(num_threads=n_parts):
+                magnitudes(&team, threadid(), &rows, results)
+    for i in range(n_parts):
+        if not results[i] <= largest:  # also a NaN
+            largest = results[i]
+            if largest != largest:
+                break
     return largest
 
 
-cdef double part_magnitude(const vq_typed_kernels *typed, vq_obs view, Py_ssize_t first, Py_ssize_t n_rows,
-                           Py_ssize_t n_features, Py_ssize_t itemsize) noexcept nogil:
-    if n_rows <= 0:
-        return 0
-    view.data = <const char *>view.data + first * view.row_stride * itemsize
-    return typed.magnitude(&view, n_rows, n_features)
+cdef void magnitudes(vq_team *team, int worker, const Pass *rows, double *results) noexcept nogil:
+    cdef Py_ssize_t part = vq_team_next(team), n
+    cdef vq_obs obs
+    while part >= 0:
+        n = take_part(rows, part, &obs)
+        results[part] = rows.typed.magnitude(&obs, n, rows.n_features)
+        part = vq_team_next(team)
+    vq_team_end(team, worker)
 
 
 def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists, int workers=1, isa=None):
@@ -365,36 +400,36 @@ def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists,
 
     obs is 1-D or 2-D; code_word (n_features,) and sq_dists (n_obs,) are contiguous float64.
     """
-    cdef vq_obs view
-    cdef bint is_double = view_obs(obs, &view)
-    cdef Py_ssize_t n = cnp.PyArray_DIM(obs, 0)
-    cdef Py_ssize_t d = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
-    cdef const vq_typed_kernels *typed = &kernels_of(isa).typed[VQ_FLOAT64 if is_double else VQ_FLOAT32]
-    cdef Py_ssize_t itemsize = 8 if is_double else 4, n_parts, rows, i
+    cdef Py_ssize_t n_parts = max(1, min(workers, MOST_PARTS, cnp.PyArray_SIZE(obs) // ELEMENTS_PER_PART))
     cdef const double *word = <const double *>cnp.PyArray_DATA(code_word)
     cdef double *lowest = <double *>cnp.PyArray_DATA(sq_dists)
-    cdef double *scratch
-    n_parts = max(1, min(workers, <Py_ssize_t>(<double>n * (d + 4) / WORK_PER_THREAD)))
-    rows = (n + n_parts - 1) // n_parts
-    scratch = <double *>PyMem_RawMalloc(8 * (d + 8) * n_parts)
-    if scratch == NULL:
+    cdef double *row
+    cdef vq_team team
+    cdef Pass rows
+    begin_pass(&rows, obs, isa, n_parts)
+    row = <double *>PyMem_RawMalloc(8 * (rows.n_features + 8) * n_parts)
+    if row == NULL:
         raise MemoryError
     with nogil:
         if n_parts == 1:
-            typed.min_sq_dists(&view, n, d, word, scratch, lowest)
+            rows.typed.min_sq_dists(&rows.obs, rows.n_rows, rows.n_features, word, row, lowest)
         else:
-            for i in prange(n_parts, num_threads=n_parts):
-                lower_part(typed, view, i * rows, min(rows, n - i * rows), d, itemsize, word,
-                           scratch + i * (d + 8), lowest)
-    PyMem_RawFree(scratch)
+            vq_team_begin(&team, 0, n_parts)
+            with parallel(num_threads=n_parts):
+                lower_parts(&team, threadid(), &rows, word, row, lowest)
+    PyMem_RawFree(row)
 
 
-cdef void lower_part(const vq_typed_kernels *typed, vq_obs view, Py_ssize_t first, Py_ssize_t n_rows,
-                     Py_ssize_t n_features, Py_ssize_t itemsize, const double *word, double *row,
-                     double *lowest) noexcept nogil:
-    if n_rows > 0:
-        view.data = <const char *>view.data + first * view.row_stride * itemsize
-        typed.min_sq_dists(&view, n_rows, n_features, word, row, lowest + first)
+cdef void lower_parts(vq_team *team, int worker, const Pass *rows, const double *word, double *row,
+                      double *lowest) noexcept nogil:
+    cdef Py_ssize_t part = vq_team_next(team), n
+    cdef vq_obs obs
+    row += worker * (rows.n_features + 8)  # a cache line of its own
+    while part >= 0:
+        n = take_part(rows, part, &obs)
+        rows.typed.min_sq_dists(&obs, n, rows.n_features, word, row, lowest + part * rows.part_rows)
+        part = vq_team_next(team)
+    vq_team_end(team, worker)
 
 
 def peak_flops(double seconds=0.2, isa=None):

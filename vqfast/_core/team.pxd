@@ -1,0 +1,16 @@
+"""Sharing the parts of a job between threads; the words are in team.h."""
+
+
+cdef extern from "team.h" nogil:
+    int VQ_OPENMP
+    int omp_get_max_threads()
+    int omp_in_parallel()
+
+    ctypedef struct vq_team:
+        pass
+
+    void vq_team_begin(vq_team *team, Py_ssize_t first, Py_ssize_t last)
+    Py_ssize_t vq_team_next(vq_team *team)
+    void vq_team_stop(vq_team *team)
+    bint vq_team_stopped(vq_team *team)
+    void vq_team_end(vq_team *team, int thread)
