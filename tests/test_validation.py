@@ -334,6 +334,6 @@ def test_what_the_kernels_get_is_aligned(dtype):
     raw = np.zeros(12 * dtype.itemsize + 1, np.uint8)
     unaligned = raw[1:].view(dtype).reshape(6, 2)
     assert _validation.as_real(unaligned).flags.aligned
-    assert _validation.as_code_book(unaligned).flags.aligned
+    assert _validation.as_rows(unaligned).flags.aligned
     unaligned[:] = 1
     assert _validation.as_weights(unaligned.reshape(-1), 12).flags.aligned

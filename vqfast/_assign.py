@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core.nearest import Nearest
+from ._core.nearest import Nearest, assign_few, magnitude, worth_packing
 from ._validation import (
     FLOAT32,
     FLOAT64,
     as_array,
-    as_code_book,
     as_real,
+    as_rows,
     check_real,
     check_same_features,
     not_finite,
@@ -113,11 +113,17 @@ def _nearest(
     """Codes and distances; the observations are checked as they are read, in the same pass."""
     check_same_features(obs, code_book)
     obs = as_real(obs if obs.ndim else obs.reshape(1))
-    book = as_code_book(code_book)
+    n_codes = code_book.shape[0] if code_book.ndim else 1
     codes = np.empty(obs.shape[0], dtype=np.int32)
     dist = np.empty(obs.shape[0], dtype=dist_dtype)
-    if not Nearest(obs, book.shape[0], workers).assign(book, codes, dist, check_finite=check_finite):
-        raise not_finite("obs")
+    if dist_dtype == FLOAT32 and not worth_packing(obs.shape[0], n_codes, obs.shape[-1]):
+        if check_finite and not magnitude(obs) < np.inf:
+            raise not_finite("obs")
+        assign_few(as_rows(obs, FLOAT32), as_rows(code_book, FLOAT32), codes, dist)
+    else:
+        book = as_rows(code_book, FLOAT64)
+        if not Nearest(obs, n_codes, workers).assign(book, codes, dist, check_finite=check_finite):
+            raise not_finite("obs")
     return codes, dist
 
 

@@ -15,8 +15,8 @@ from ._core.nearest import Nearest
 from ._seeding import INITIALISERS, NOT_GIVEN, points, resolve_rng, start
 from ._validation import (
     as_array,
-    as_code_book,
     as_real,
+    as_rows,
     as_weights,
     check_real,
     check_same_features,
@@ -146,7 +146,7 @@ def kmeans(
             raise ValueError(f"Asked for 0 clusters. Initial book was {guess}")
         check_same_features(obs, guess)
         fit = _Fit(obs, guess.shape[0], weights, n_workers)
-        book, distortion = fit.run(as_code_book(guess).copy(), thresh, max_iter)
+        book, distortion = fit.run(as_rows(guess).copy(), thresh, max_iter)
     else:
         k = int(guess.item())
         if k != guess.item():
@@ -173,7 +173,7 @@ def _best_of(
     best: tuple[NDArray[np.float64], float] | None = None
     fit: _Fit | None = None
     for _ in range(n_runs):
-        guess = as_code_book(points(obs, k, rng, weights, workers))
+        guess = as_rows(points(obs, k, rng, weights, workers))
         fit = fit or _Fit(obs, k, weights, workers)
         book, distortion = fit.run(guess.copy(), thresh, max_iter)
         if best is None or distortion < best[1]:
@@ -338,7 +338,7 @@ def kmeans2(
     book = guess if given else start(minit, data, n_codes, make_rng(), weights, n_workers)
     if check_finite and not np.isfinite(book).all():
         raise ValueError(f"array must not contain infs or NaNs, but the code book of minit={minit!r} does")
-    book = np.array(as_code_book(book))
+    book = np.array(as_rows(book))
     codes = np.zeros(data.shape[0], dtype=np.int32)
     search = Nearest(data, n_codes, n_workers, rounds=n_rounds)
     n_with_empty = lloyd(search, Means(search, weights), book, codes, n_rounds, missing == "raise")

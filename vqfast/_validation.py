@@ -114,9 +114,9 @@ def as_real(array: NDArray[Any]) -> NDArray[Any]:
     return np.require(array, FLOAT32 if narrow else FLOAT64, ["C", "A"])
 
 
-def as_code_book(array: NDArray[Any]) -> NDArray[np.float64]:
-    """The code book as the kernels take it: float64 in C order, 2-d, possibly the same memory."""
-    book = np.require(array, FLOAT64, ["C", "A"])
+def as_rows(array: NDArray[Any], dtype: np.dtype[Any] = FLOAT64) -> NDArray[Any]:
+    """The array as the kernels take a code book: in C order, 2-d, possibly the same memory."""
+    book = np.require(array, dtype, ["C", "A"])
     return book if book.ndim == 2 else book.reshape(-1, 1)
 
 

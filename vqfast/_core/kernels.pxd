@@ -24,6 +24,7 @@ cdef extern from "kernels.h" nogil:
         double *shift
         float *shift_f32
         double scale
+        double *sq_norms
         float *scores
         float *half_norms
         float *rows
@@ -68,8 +69,12 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t vector
         Py_ssize_t panel
         Py_ssize_t tile_rows
-        int (*pack_code_book)(vq_code_book *, int, int) noexcept nogil
-        int (*repack_code_book)(vq_code_book *, float *) noexcept nogil
+        void (*pack_shift)(vq_code_book *, int) noexcept nogil
+        void (*pack_sq_norms)(vq_code_book *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        int (*pack_scale)(vq_code_book *, int, int) noexcept nogil
+        void (*pack_codes)(vq_code_book *, int, Py_ssize_t, Py_ssize_t, float *) noexcept nogil
+        void (*assign_few)(const float *, Py_ssize_t, const float *, Py_ssize_t, Py_ssize_t, double *, int32_t *,
+                           double *) noexcept nogil
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         vq_typed_kernels *typed

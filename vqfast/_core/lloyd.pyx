@@ -166,8 +166,8 @@ cdef class Means:
     def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
 
-        Rows without members stay (as float32 where the observations are); members (bool, n_codes) says which have some. Returns the
-        number of those without.
+        Rows without members stay (as float32 where the observations are); members (bool,
+        n_codes) says which have some. Returns the number of those without.
         """
         cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)
         cdef const int32_t *codes_data = <const int32_t *>cnp.PyArray_DATA(codes)

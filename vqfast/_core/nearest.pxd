@@ -35,12 +35,15 @@ cdef class Nearest:
     cdef float *lower
     cdef float *drifts
     cdef bint can_follow
+    cdef Py_ssize_t pack_step
 
     cdef allocate_bounds(self, Py_ssize_t itemsize)
     cdef Py_ssize_t n_panels(self) noexcept nogil
     cdef int check_signals(self) except -1
     cdef void layout(self, char *base, Py_ssize_t *size) noexcept
     cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept
+    cdef void pack_parts(self, vq_team *team, int worker, int path, float *drifts) noexcept nogil
+    cdef void pack_pass(self, int path, float *drifts) noexcept nogil
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil
     cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil
     cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil

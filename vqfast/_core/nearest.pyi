@@ -19,6 +19,14 @@ def lower_sq_dists(
     workers: int = 1,
     isa: str | None = None,
 ) -> None: ...
+def worth_packing(n_obs: int, n_codes: int, n_features: int) -> bool: ...
+def assign_few(
+    obs: NDArray[np.float32],
+    code_book: NDArray[np.float32],
+    codes: NDArray[np.int32],
+    dist: NDArray[np.float32],
+    isa: str | None = None,
+) -> None: ...
 def peak_flops(seconds: float = 0.2, isa: str | None = None) -> float: ...
 
 class Nearest:

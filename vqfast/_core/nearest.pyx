@@ -28,7 +28,11 @@ cdef Py_ssize_t BOUNDS_BYTES = 1 << 31
 
 # Below this many observations a packed code book is not paid back: packing costs about
 # three cycles an element, a direct comparison a third of one.
-cdef Py_ssize_t DIRECT_OBS = 12
+cdef Py_ssize_t DIRECT_OBS = 6
+# So few observations search a float32 code book without packing it, up to so many
+# multiply-adds: packing costs as much as a dozen plain searches and can use more threads.
+cdef Py_ssize_t FEW_OBS = 20
+cdef double WORK_OF_FEW = 1e8
 # Up to here observations in the lanes beat panels (measured crossover, one ISA or other).
 cdef Py_ssize_t LANES_LIMIT = 40
 # y of a block of the panels path stays in the second-level cache beside a panel.
@@ -155,6 +159,8 @@ cdef class Nearest:
         multiple = ROWS_MULTIPLE if self.wanted_path == VQ_PANELS else 64
         self.block_rows = max(1, ((self.n_obs + chunks - 1) // chunks + multiple - 1) // multiple) * multiple
         self.workers = max(1, min(workers, (self.n_obs + self.block_rows - 1) // self.block_rows))
+        # Whole panels, some for each thread.
+        self.pack_step = max(1, 65536 // (self.n_features * self.kernels.panel + 1)) * self.kernels.panel
         self.layout(NULL, &size)
         self.memory = <char *>PyMem_RawMalloc(size + 64)
         if self.memory == NULL:
@@ -189,6 +195,7 @@ cdef class Nearest:
         self.book.n_features = d
         self.book.shift = <double *>take(&cursor, 8 * d)
         self.book.shift_f32 = <float *>take(&cursor, 4 * d)
+        self.book.sq_norms = <double *>take(&cursor, 8 * k)
         self.book.scores = <float *>take(&cursor, 4 * whole * scans)
         self.book.half_norms = <float *>take(&cursor, 4 * (k + 2 * self.kernels.panel))
         self.book.rows = <float *>take(&cursor, 4 * k * d * panels)
@@ -256,20 +263,48 @@ cdef class Nearest:
     cdef Py_ssize_t n_panels(self) noexcept nogil:
         return (self.n_codes + self.kernels.panel - 1) // self.kernels.panel
 
+    cdef void pack_parts(self, vq_team *team, int worker, int path, float *drifts) noexcept nogil:
+        """Squared norms of the code words (path -1), or their layouts."""
+        cdef Py_ssize_t part = vq_team_next(team), first, last
+        while part >= 0:
+            first = part * self.pack_step
+            last = min(self.book.n_codes, first + self.pack_step)
+            if path < 0:
+                self.kernels.pack_sq_norms(&self.book, first, last)
+            else:
+                self.kernels.pack_codes(&self.book, path, first, last, drifts)
+            part = vq_team_next(team)
+        vq_team_end(team, worker)
+
+    cdef void pack_pass(self, int path, float *drifts) noexcept nogil:
+        cdef vq_team team
+        vq_team_begin(&team, 0, (self.book.n_codes + self.pack_step - 1) // self.pack_step)
+        if self.workers == 1 or self.book.n_codes * self.n_features < 2 * ELEMENTS_PER_PART:
+            self.pack_parts(&team, 0, path, drifts)
+        else:
+            with parallel(num_threads=self.workers):
+                self.pack_parts(&team, threadid(), path, drifts)
+
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil:
         """Pack the code book for the path that it returns; bounds begin anew if they must."""
-        cdef int path
+        cdef int path = self.wanted_path if n_codes > 1 else VQ_DIRECT
         follow = follow and self.can_follow and n_codes == self.book.n_codes
         self.book.code_book = code_book
         self.book.n_codes = n_codes
         first_round[0] = True
-        if n_codes <= 1:
-            self.can_follow = False
-            return VQ_DIRECT
-        if follow and self.kernels.repack_code_book(&self.book, self.drifts):
-            first_round[0] = False
-            return VQ_PANELS
-        path = self.kernels.pack_code_book(&self.book, self.wanted_path, self.obs_type)
+        if path != VQ_DIRECT and follow:
+            self.pack_pass(-1, NULL)
+            if self.kernels.pack_scale(&self.book, self.obs_type, True):
+                self.pack_pass(path, self.drifts)
+                first_round[0] = False
+                return path
+        if path != VQ_DIRECT:
+            self.kernels.pack_shift(&self.book, self.obs_type)
+            self.pack_pass(-1, NULL)
+            if not self.kernels.pack_scale(&self.book, self.obs_type, False):
+                path = VQ_DIRECT
+        if n_codes > 1:
+            self.pack_pass(path, NULL)
         self.can_follow = self.lower != NULL and path == VQ_PANELS
         if self.can_follow:
             memset(self.drifts, 0, 4 * self.n_panels())
@@ -332,6 +367,32 @@ cdef class Nearest:
         with nogil:
             finite = self.run(words, n_codes, follow, &job)
         return bool(finite)
+
+
+def worth_packing(Py_ssize_t n_obs, Py_ssize_t n_codes, Py_ssize_t n_features):
+    """Whether `assign_few` is not the faster search."""
+    return n_obs >= FEW_OBS or <double>n_obs * n_codes * n_features > WORK_OF_FEW
+
+
+def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.ndarray dist, isa=None):
+    """As `Nearest.assign` on one thread, for a float32 code book that is not worth packing.
+
+    obs (n_obs, n_features) and code_book (n_codes, n_features) are float32 in C order, codes
+    int32, dist float32.
+    """
+    cdef const vq_kernels *kernels = kernels_of(isa)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(obs, 0), d = cnp.PyArray_DIM(obs, 1), k = cnp.PyArray_DIM(code_book, 0)
+    cdef const float *x = <const float *>cnp.PyArray_DATA(obs)
+    cdef const float *words = <const float *>cnp.PyArray_DATA(code_book)
+    cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
+    cdef void *dist_data = cnp.PyArray_DATA(dist)
+    cdef double *row = <double *>PyMem_RawMalloc(8 * (n + d))
+    if row == NULL:
+        raise MemoryError
+    with nogil:
+        kernels.assign_few(x, n, words, k, d, row + n, codes_data, row)
+        kernels.roots(row, n, VQ_FLOAT32, dist_data)
+    PyMem_RawFree(row)
 
 
 # What the simple passes over the rows need to know of each other's parts.

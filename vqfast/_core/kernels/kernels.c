@@ -11,10 +11,12 @@
 #define TEXT_(a) #a
 #define TEXT(a) TEXT_(a)
 
+INLINE double sq_dist_f32(const float *x, const double *code_word, ptrdiff_t d);
 INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d);
 #include "code_book.inc.h"
 #include "direct.inc.h"
 #include "scan.inc.h"
+#include "few.inc.h"
 
 #define REAL float
 #define REAL_BITS int32_t
@@ -84,8 +86,11 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .vector = VL,
     .panel = PANEL,
     .tile_rows = TILE_ROWS,
-    .pack_code_book = pack_code_book,
-    .repack_code_book = repack_code_book,
+    .pack_shift = pack_shift,
+    .pack_sq_norms = pack_sq_norms,
+    .pack_scale = pack_scale,
+    .pack_codes = pack_codes,
+    .assign_few = assign_few,
     .roots = roots,
     .peak = peak,
     .typed =

@@ -70,6 +70,7 @@ typedef struct {
  *
  *  code_book   (n_codes, n_features) double, C order
  *  shift       (n_features) double; shift_f32 the same as float
+ *  sq_norms    (n_codes) double, |c - shift|^2
  *  scores      lanes:  (n_codes, n_features) float, -z
  *              panels: (n_panels, n_features, width) float, -z; all panels have the
  *                      width of the ISA's tile but the last, which is cut to whole
@@ -87,6 +88,7 @@ typedef struct {
     double *shift;
     float *shift_f32;
     double scale;
+    double *sq_norms;
     float *scores;
     float *half_norms;
     float *rows;
@@ -94,7 +96,8 @@ typedef struct {
     float band_constant; /* band(y) = constant + norm * |y| + square * |y|^2 */
     float band_norm;
     float band_square;
-    float longest; /* Z, rounded up */
+    float longest;        /* Z, rounded up */
+    float longest_before; /* that of the round before */
 } vq_code_book;
 
 /* Bounds across the rounds of a fit, in the packed units. lower[p * row_step + i] - drifts[p]
@@ -163,7 +166,8 @@ typedef struct {
      * n_features): an element is added as the integer part h of t = x * weight * factor and
      * that of (t - h) * low_factor, so the result does not depend on the order. */
     void (*move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
-                      const int32_t *old, const int32_t *codes, const double *weights, double factor, double low_factor, int64_t *sums);
+                      const int32_t *old, const int32_t *codes, const double *weights, double factor, double low_factor,
+                      int64_t *sums);
 } vq_typed_kernels;
 
 /* One row of the table of instruction sets. */
@@ -173,16 +177,23 @@ typedef struct {
     ptrdiff_t panel;     /* code words in a full panel */
     ptrdiff_t tile_rows; /* observations in a tile of the panels path */
 
-    /* Fill shift, scale, half_norms, the bands and the layouts of the path from
-     * code_book. Returns the path to take: the one asked for, or VQ_DIRECT where the
-     * float32 scan could not be trusted (code words equal, or of a size whose square
-     * leaves the range of double). */
-    int (*pack_code_book)(vq_code_book *book, int path, int obs_type);
+    /* Packing, in this order; the passes with first and last (both multiples of the panel,
+     * or n_codes) may be shared between threads.
+     *
+     * pack_scale returns 0 where the float32 scan cannot be trusted: code words equal, or of
+     * a size whose square leaves the range of double. With keep it keeps the scale (and the
+     * caller the shift) of the round before of a fit, and returns 0 if new ones are due.
+     * pack_codes fills half_norms and the layouts of the path; with drifts (panels only), it
+     * adds to drifts[p] the longest step of a code word of panel p since the round before. */
+    void (*pack_shift)(vq_code_book *book, int obs_type);
+    void (*pack_sq_norms)(vq_code_book *book, ptrdiff_t first, ptrdiff_t last);
+    int (*pack_scale)(vq_code_book *book, int obs_type, int keep);
+    void (*pack_codes)(vq_code_book *book, int path, ptrdiff_t first, ptrdiff_t last, float *drifts);
 
-    /* Pack the next code book of a fit for the panels path, with the shift and the scale of
-     * the one before, and add to drifts[p] the longest step of a code of panel p. Returns 0
-     * and changes nothing where a new shift and scale are due. */
-    int (*repack_code_book)(vq_code_book *book, float *drifts);
+    /* Codes and squared distances of few float32 observations in C order, for a float32 code
+     * book as given: nothing is packed. row is scratch of n_features. */
+    void (*assign_few)(const float *obs, ptrdiff_t n_rows, const float *code_book, ptrdiff_t n_codes,
+                       ptrdiff_t n_features, double *row, int32_t *codes, double *sq_dists);
 
     /* dist[i] = sqrt(sq_dists[i]), in the element type dist_type. */
     void (*roots)(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist);

@@ -329,9 +329,9 @@ static void TYPED(add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_fea
     }
 }
 
-static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first,
-                             ptrdiff_t last, const int32_t *old, const int32_t *codes, const double *weights,
-                             double factor, double low_factor, int64_t *sums)
+static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
+                             const int32_t *old, const int32_t *codes, const double *weights, double factor,
+                             double low_factor, int64_t *sums)
 {
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         if (old[i] == codes[i])

@@ -1,6 +1,7 @@
 /* The vector operations the scans are written in, for the ISA this file is compiled
  * for. One branch per instruction set; everything above is the same source.
  *
+ *  vf_load_first       n < VL floats, the rest zero
  *  vf, vi, vm          VL floats, VL int32, a mask of VL lanes
  *  TILE_ROWS, TILE_VECTORS   register tile of the panels path
  *  LANE_VECTORS        vectors of observations in a group of the lanes path
@@ -8,6 +9,7 @@
 #ifndef VQ_SIMD_H
 #define VQ_SIMD_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -25,6 +27,7 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
 INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE vf vf_load_first(const float *p, ptrdiff_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 INLINE void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
 INLINE vf vf_set(float a) { return _mm512_set1_ps(a); }
 INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
@@ -49,6 +52,11 @@ typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256 vm;
 INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE vf vf_load_first(const float *p, ptrdiff_t n)
+{
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lanes));
+}
 INLINE void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
 INLINE vf vf_set(float a) { return _mm256_set1_ps(a); }
 INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
@@ -90,6 +98,12 @@ INLINE vf vf_load(const float *p)
 {
     vf a;
     memcpy(&a, p, sizeof a);
+    return a;
+}
+INLINE vf vf_load_first(const float *p, ptrdiff_t n)
+{
+    vf a = {0};
+    memcpy(&a, p, (size_t)n * sizeof *p);
     return a;
 }
 INLINE void vf_store(float *p, vf a) { memcpy(p, &a, sizeof a); }
