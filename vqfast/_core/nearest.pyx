@@ -40,7 +40,7 @@ cdef Py_ssize_t BLOCK_BYTES = 1 << 18
 cdef Py_ssize_t BLOCK_ROWS = 768
 # Rows of a block are a multiple of every tile height (4, 6, 8) and of a lane group.
 cdef Py_ssize_t ROWS_MULTIPLE = 24
-cdef Py_ssize_t LANES_BLOCK_ROWS = 4096
+cdef Py_ssize_t LANES_BLOCK_ROWS = 1024
 # Multiply-adds of work that one more thread is worth: about 100 us, the price of waking it.
 cdef double WORK_PER_THREAD = 4e6
 # The simple passes over the rows: elements that are worth a thread, and how many at most.

@@ -148,7 +148,7 @@ typedef struct {
     void (*assign_bounded)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
                            const vq_bounds *bounds, int32_t *codes);
 
-    /* sq_dists[i] = sq_dist(observation i, code word codes[i]), NaN becoming +inf. */
+    /* sq_dists[i] = sq_dist(observation i, code word codes[i]). */
     void (*sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const int32_t *codes, double *row,
                      double *sq_dists);
 
@@ -195,7 +195,7 @@ typedef struct {
     void (*assign_few)(const float *obs, ptrdiff_t n_rows, const float *code_book, ptrdiff_t n_codes,
                        ptrdiff_t n_features, double *row, int32_t *codes, double *sq_dists);
 
-    /* dist[i] = sqrt(sq_dists[i]), in the element type dist_type. */
+    /* dist[i] = sqrt(sq_dists[i]), NaN becoming +inf, in the element type dist_type. */
     void (*roots)(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist);
 
     /* n repetitions of independent multiply-adds in registers: the measured roof of

@@ -100,8 +100,6 @@ static void TYPED(sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_b
     else
         for (; i < n_rows; i++)
             sq_dists[i] = sq_dist_f64(TYPED(widen)(obs, i, d, row), book->code_book + codes[i] * d, d);
-    for (i = 0; i < n_rows; i++)
-        sq_dists[i] = sq_dists[i] < INFINITY ? sq_dists[i] : INFINITY;
 }
 
 static void TYPED(min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *code_word,
@@ -155,23 +153,20 @@ static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_co
                                 int warm, int32_t *codes)
 {
     float y[VQ_LANES_FEATURES * LANE_GROUP], sq_norms[LANE_GROUP], best[LANE_GROUP], second[LANE_GROUP];
-    int32_t nearest[LANE_GROUP], unsure[LANE_GROUP];
+    int32_t nearest[LANE_GROUP];
     (void)warm;
     for (ptrdiff_t i = 0; i < n_rows; i += LANE_GROUP) {
         ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
         TYPED(load_group)(obs, i, n, book, y, sq_norms);
         scan_lanes(y, book, best, second, nearest);
-        int32_t n_unsure = 0;
-        for (ptrdiff_t p = 0; p < LANE_GROUP; p++) {
-            float band = book->band_constant + book->band_norm * sqrtf(sq_norms[p]) + book->band_square * sq_norms[p];
-            unsure[p] = !(second[p] > best[p] + band);
-            n_unsure += unsure[p];
-        }
         memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
-        if (n_unsure)
-            for (ptrdiff_t p = 0; p < n; p++)
-                if (unsure[p])
-                    codes[i + p] = nearest_direct(TYPED(widen)(obs, i + p, book->n_features, scratch->row), book);
+        if (all_certain(book, sq_norms, best, second))
+            continue;
+        for (ptrdiff_t p = 0; p < n; p++) {
+            float band = book->band_constant + book->band_norm * sqrtf(sq_norms[p]) + book->band_square * sq_norms[p];
+            if (!(second[p] - best[p] > band))
+                codes[i + p] = nearest_direct(TYPED(widen)(obs, i + p, book->n_features, scratch->row), book);
+        }
     }
 }
 
@@ -356,5 +351,5 @@ static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_fe
 static void TYPED(roots)(const double *sq_dists, ptrdiff_t n_rows, REAL *dist)
 {
     for (ptrdiff_t i = 0; i < n_rows; i++)
-        dist[i] = (REAL)sqrt(sq_dists[i]);
+        dist[i] = (REAL)sqrt(sq_dists[i] < INFINITY ? sq_dists[i] : INFINITY);
 }

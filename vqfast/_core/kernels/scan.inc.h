@@ -70,6 +70,23 @@ static void scan_lanes(const float *y, const vq_code_book *book, float *best, fl
     }
 }
 
+/* Whether all the winners are certain, by the band of the longest y of the group. A NaN
+ * makes them not so. */
+INLINE int all_certain(const vq_code_book *book, const float *sq_norms, const float *best, const float *second)
+{
+    vf longest = vf_load(sq_norms);
+    for (int v = 1; v < LANE_VECTORS; v++)
+        longest = vf_max(longest, vf_load(sq_norms + v * VL));
+    const float sq_norm = -vf_lowest(vf_fma(longest, vf_set(-1), vf_set(0)));
+    const vf band = vf_set(book->band_constant + book->band_norm * sqrtf(sq_norm) + book->band_square * sq_norm);
+    int certain = 1;
+    for (int v = 0; v < LANE_VECTORS; v++) {
+        vf gap = vf_fma(vf_load(best + v * VL), vf_set(-1), vf_load(second + v * VL));
+        certain &= vm_all(vf_less(band, gap));
+    }
+    return certain;
+}
+
 /* <y, z> in no particular order; within the error bound of the contract. */
 INLINE float inner_product(const float *y, const float *z, ptrdiff_t d)
 {

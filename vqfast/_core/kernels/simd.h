@@ -40,6 +40,7 @@ INLINE vi vi_select(vm m, vi a, vi b) { return _mm512_mask_mov_epi32(b, m, a); }
 INLINE void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }
 INLINE vm vm_or(vm a, vm b) { return a | b; }
 INLINE int vm_any(vm m) { return m != 0; }
+INLINE int vm_all(vm m) { return m == 0xffff; }
 INLINE uint32_t vm_bits(vm m) { return m; }
 INLINE float vf_lowest(vf a) { return _mm512_reduce_min_ps(a); }
 INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
@@ -69,6 +70,7 @@ INLINE vi vi_select(vm m, vi a, vi b) { return _mm256_blendv_epi8(b, a, _mm256_c
 INLINE void vi_store(int32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
 INLINE vm vm_or(vm a, vm b) { return _mm256_or_ps(a, b); }
 INLINE int vm_any(vm m) { return _mm256_movemask_ps(m) != 0; }
+INLINE int vm_all(vm m) { return _mm256_movemask_ps(m) == 0xff; }
 INLINE uint32_t vm_bits(vm m) { return (uint32_t)_mm256_movemask_ps(m); }
 INLINE float vf_lowest(vf a)
 {
@@ -127,6 +129,7 @@ INLINE int vm_any(vm m)
     memcpy(halves, &m, sizeof m);
     return (halves[0] | halves[1]) != 0;
 }
+INLINE int vm_all(vm m) { return !vm_any(~m); }
 INLINE uint32_t vm_bits(vm m) { return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8); }
 INLINE float vf_lowest(vf a)
 {
