@@ -194,7 +194,7 @@ def test_assign_few(isa, kind, n_features, rng):
         book[:] = book[0]
     sq_dists = reference.sq_dists(obs, book)
     codes, dist = np.empty(5, dtype=np.int32), np.empty(5, dtype="f4")
-    assign_few(obs, book, codes, dist, isa)
+    assign_few(obs, book, codes, dist, isa=isa)
     np.testing.assert_array_equal(codes, sq_dists.argmin(axis=1))
     np.testing.assert_array_equal(dist, np.sqrt(sq_dists.min(axis=1)).astype("f4"))
 
@@ -203,6 +203,6 @@ def test_assign_few_not_finite(isa):
     obs = np.array([[0.0, 0.0], [np.nan, 0.0], [np.inf, 0.0]], dtype="f4")
     book = np.array([[np.nan, 0.0], [np.inf, 1.0], [3.0, 4.0]], dtype="f4")
     codes, dist = np.empty(3, dtype=np.int32), np.empty(3, dtype="f4")
-    assign_few(obs, book, codes, dist, isa)
+    assign_few(obs, book, codes, dist, isa=isa)
     np.testing.assert_array_equal(codes, [2, 0, 0])
     np.testing.assert_array_equal(dist, [5.0, np.inf, np.inf])

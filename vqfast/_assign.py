@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core.nearest import Nearest, assign_few, magnitude, worth_packing
+from ._core.nearest import Nearest, assign_few, worth_packing
 from ._validation import (
     FLOAT32,
     FLOAT64,
@@ -116,14 +116,14 @@ def _nearest(
     n_codes = code_book.shape[0] if code_book.ndim else 1
     codes = np.empty(obs.shape[0], dtype=np.int32)
     dist = np.empty(obs.shape[0], dtype=dist_dtype)
-    if dist_dtype == FLOAT32 and not worth_packing(obs.shape[0], n_codes, obs.shape[-1]):
-        if check_finite and not magnitude(obs) < np.inf:
-            raise not_finite("obs")
-        assign_few(as_rows(obs, FLOAT32), as_rows(code_book, FLOAT32), codes, dist)
+    if dist_dtype is FLOAT32 and not worth_packing(obs.shape[0], n_codes, obs.shape[-1]):
+        book = as_rows(code_book, FLOAT32)
+        finite = assign_few(as_rows(obs, FLOAT32), book, codes, dist, check_finite)
     else:
         book = as_rows(code_book, FLOAT64)
-        if not Nearest(obs, n_codes, workers).assign(book, codes, dist, check_finite=check_finite):
-            raise not_finite("obs")
+        finite = Nearest(obs, n_codes, workers).assign(book, codes, dist, check_finite=check_finite)
+    if not finite:
+        raise not_finite("obs")
     return codes, dist
 
 

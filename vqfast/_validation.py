@@ -116,7 +116,8 @@ def as_real(array: NDArray[Any]) -> NDArray[Any]:
 
 def as_rows(array: NDArray[Any], dtype: np.dtype[Any] = FLOAT64) -> NDArray[Any]:
     """The array as the kernels take a code book: in C order, 2-d, possibly the same memory."""
-    book = np.require(array, dtype, ["C", "A"])
+    flags = array.flags
+    book = array if array.dtype == dtype and flags.c_contiguous and flags.aligned else np.require(array, dtype, "CA")
     return book if book.ndim == 2 else book.reshape(-1, 1)
 
 

@@ -25,8 +25,9 @@ def assign_few(
     code_book: NDArray[np.float32],
     codes: NDArray[np.int32],
     dist: NDArray[np.float32],
+    check_finite: bool = False,
     isa: str | None = None,
-) -> None: ...
+) -> bool: ...
 def peak_flops(seconds: float = 0.2, isa: str | None = None) -> float: ...
 
 class Nearest:

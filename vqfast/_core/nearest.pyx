@@ -374,7 +374,8 @@ def worth_packing(Py_ssize_t n_obs, Py_ssize_t n_codes, Py_ssize_t n_features):
     return n_obs >= FEW_OBS or <double>n_obs * n_codes * n_features > WORK_OF_FEW
 
 
-def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.ndarray dist, isa=None):
+def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.ndarray dist,
+               bint check_finite=False, isa=None):
     """As `Nearest.assign` on one thread, for a float32 code book that is not worth packing.
 
     obs (n_obs, n_features) and code_book (n_codes, n_features) are float32 in C order, codes
@@ -386,13 +387,20 @@ def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.nd
     cdef const float *words = <const float *>cnp.PyArray_DATA(code_book)
     cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
     cdef void *dist_data = cnp.PyArray_DATA(dist)
-    cdef double *row = <double *>PyMem_RawMalloc(8 * (n + d))
+    cdef double *row
+    cdef vq_obs view
+    if check_finite:
+        view.data, view.row_stride, view.feature_stride = x, d, 1
+        if not kernels.typed[VQ_FLOAT32].magnitude(&view, n, d) < INFINITY:
+            return False
+    row = <double *>PyMem_RawMalloc(8 * (n + d))
     if row == NULL:
         raise MemoryError
     with nogil:
         kernels.assign_few(x, n, words, k, d, row + n, codes_data, row)
         kernels.roots(row, n, VQ_FLOAT32, dist_data)
     PyMem_RawFree(row)
+    return True
 
 
 # What the simple passes over the rows need to know of each other's parts.
