@@ -10,7 +10,7 @@ cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
 from .nearest cimport Assignment, Nearest
-from .team cimport vq_team, vq_team_begin, vq_team_end, vq_team_next
+from .team cimport vq_team, vq_team_begin, vq_team_next, vq_team_threads
 
 from .nearest import magnitude
 
@@ -102,11 +102,10 @@ cdef class Means:
             typed.add_rows(obs, n, d, first, last, codes, self.weights_data, self.sums)
 
     cdef void sum_parts(self, vq_team *team, int worker, Py_ssize_t width, const int32_t *codes) noexcept nogil:
-        cdef Py_ssize_t part = vq_team_next(team), d = self.search.n_features
+        cdef Py_ssize_t part = vq_team_next(team, worker), d = self.search.n_features
         while part >= 0:
             self.sum_features(min(d, part * width), min(d, (part + 1) * width), codes)
-            part = vq_team_next(team)
-        vq_team_end(team, worker)
+            part = vq_team_next(team, worker)
 
     cdef double fixed_sum(self, Py_ssize_t k, Py_ssize_t j) noexcept nogil:
         """A sum in units of 1 / factor."""
@@ -146,8 +145,8 @@ cdef class Means:
         if n_parts == 1 or (self.n_moved if self.fixed else n) * d < WORK_PER_THREAD:
             self.sum_features(0, d, codes)
         else:
-            vq_team_begin(&team, 0, n_parts)
-            with parallel(num_threads=n_parts):
+            vq_team_begin(&team, n_parts, 0, n_parts)
+            with parallel(num_threads=vq_team_threads(n_parts)):
                 self.sum_parts(&team, threadid(), width, codes)
         memcpy(self.old, codes, n * sizeof(int32_t))
         self.n_empty = 0

@@ -15,8 +15,8 @@ from .kernels cimport (
     vq_bounds, vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
     vq_scratch, vq_typed_kernels,
 )
-from .team cimport VQ_OPENMP, omp_get_max_threads, omp_in_parallel, vq_team, vq_team_begin, vq_team_end, \
-    vq_team_next, vq_team_stop, vq_team_stopped
+from .team cimport VQ_OPENMP, omp_get_max_threads, omp_in_parallel, vq_team, vq_team_begin, \
+    vq_team_next, vq_team_stop, vq_team_stopped, vq_team_threads
 
 cdef extern from *:
     const char *VQ_COMPILER
@@ -254,18 +254,17 @@ cdef class Nearest:
             self.kernels.roots(scratch.sq_dists, n_rows, job.dist_type, <char *>job.dist + first * dist_size)
 
     cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil:
-        cdef Py_ssize_t block = vq_team_next(team)
+        cdef Py_ssize_t block = vq_team_next(team, worker)
         while block >= 0:
             self.run_block(team, block, worker, job)
-            block = vq_team_next(team)
-        vq_team_end(team, worker)
+            block = vq_team_next(team, worker)
 
     cdef Py_ssize_t n_panels(self) noexcept nogil:
         return (self.n_codes + self.kernels.panel - 1) // self.kernels.panel
 
     cdef void pack_parts(self, vq_team *team, int worker, int path, float *drifts) noexcept nogil:
         """Squared norms of the code words (path -1), or their layouts."""
-        cdef Py_ssize_t part = vq_team_next(team), first, last
+        cdef Py_ssize_t part = vq_team_next(team, worker), first, last
         while part >= 0:
             first = part * self.pack_step
             last = min(self.book.n_codes, first + self.pack_step)
@@ -273,16 +272,15 @@ cdef class Nearest:
                 self.kernels.pack_sq_norms(&self.book, first, last)
             else:
                 self.kernels.pack_codes(&self.book, path, first, last, drifts)
-            part = vq_team_next(team)
-        vq_team_end(team, worker)
+            part = vq_team_next(team, worker)
 
     cdef void pack_pass(self, int path, float *drifts) noexcept nogil:
         cdef vq_team team
-        vq_team_begin(&team, 0, (self.book.n_codes + self.pack_step - 1) // self.pack_step)
+        vq_team_begin(&team, self.workers, 0, (self.book.n_codes + self.pack_step - 1) // self.pack_step)
         if self.workers == 1 or self.book.n_codes * self.n_features < 2 * ELEMENTS_PER_PART:
             self.pack_parts(&team, 0, path, drifts)
         else:
-            with parallel(num_threads=self.workers):
+            with parallel(num_threads=vq_team_threads(self.workers)):
                 self.pack_parts(&team, threadid(), path, drifts)
 
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil:
@@ -321,11 +319,11 @@ cdef class Nearest:
         cdef vq_team team
         job.path = self.pack(code_book, n_codes, follow, &job.first_round)
         while first < n_blocks:
-            vq_team_begin(&team, first, min(n_blocks, first + at_once))
+            vq_team_begin(&team, self.workers, first, min(n_blocks, first + at_once))
             if self.workers == 1:  # no OpenMP: safe in a forked child
                 self.run_blocks(&team, 0, job)
             else:
-                with parallel(num_threads=self.workers):
+                with parallel(num_threads=vq_team_threads(self.workers)):
                     self.run_blocks(&team, threadid(), job)
             if vq_team_stopped(&team):
                 return 0
@@ -443,8 +441,8 @@ def magnitude(cnp.ndarray obs, int workers=1, isa=None):
         if n_parts == 1:
             results[0] = rows.typed.magnitude(&rows.obs, rows.n_rows, rows.n_features)
         else:
-            vq_team_begin(&team, 0, n_parts)
-            with parallel(num_threads=n_parts):
+            vq_team_begin(&team, n_parts, 0, n_parts)
+            with parallel(num_threads=vq_team_threads(n_parts)):
                 magnitudes(&team, threadid(), &rows, results)
     for i in range(n_parts):
         if not results[i] <= largest:  # also a NaN
@@ -455,13 +453,12 @@ def magnitude(cnp.ndarray obs, int workers=1, isa=None):
 
 
 cdef void magnitudes(vq_team *team, int worker, const Pass *rows, double *results) noexcept nogil:
-    cdef Py_ssize_t part = vq_team_next(team), n
+    cdef Py_ssize_t part = vq_team_next(team, worker), n
     cdef vq_obs obs
     while part >= 0:
         n = take_part(rows, part, &obs)
         results[part] = rows.typed.magnitude(&obs, n, rows.n_features)
-        part = vq_team_next(team)
-    vq_team_end(team, worker)
+        part = vq_team_next(team, worker)
 
 
 def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists, int workers=1, isa=None):
@@ -483,22 +480,21 @@ def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists,
         if n_parts == 1:
             rows.typed.min_sq_dists(&rows.obs, rows.n_rows, rows.n_features, word, row, lowest)
         else:
-            vq_team_begin(&team, 0, n_parts)
-            with parallel(num_threads=n_parts):
+            vq_team_begin(&team, n_parts, 0, n_parts)
+            with parallel(num_threads=vq_team_threads(n_parts)):
                 lower_parts(&team, threadid(), &rows, word, row, lowest)
     PyMem_RawFree(row)
 
 
 cdef void lower_parts(vq_team *team, int worker, const Pass *rows, const double *word, double *row,
                       double *lowest) noexcept nogil:
-    cdef Py_ssize_t part = vq_team_next(team), n
+    cdef Py_ssize_t part = vq_team_next(team, worker), n
     cdef vq_obs obs
     row += worker * (rows.n_features + 8)  # a cache line of its own
     while part >= 0:
         n = take_part(rows, part, &obs)
         rows.typed.min_sq_dists(&obs, n, rows.n_features, word, row, lowest + part * rows.part_rows)
-        part = vq_team_next(team)
-    vq_team_end(team, worker)
+        part = vq_team_next(team, worker)
 
 
 def peak_flops(double seconds=0.2, isa=None):

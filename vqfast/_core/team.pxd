@@ -9,8 +9,8 @@ cdef extern from "team.h" nogil:
     ctypedef struct vq_team:
         pass
 
-    void vq_team_begin(vq_team *team, Py_ssize_t first, Py_ssize_t last)
-    Py_ssize_t vq_team_next(vq_team *team)
+    void vq_team_begin(vq_team *team, int workers, Py_ssize_t first, Py_ssize_t last)
+    Py_ssize_t vq_team_next(vq_team *team, int worker)
     void vq_team_stop(vq_team *team)
     bint vq_team_stopped(vq_team *team)
-    void vq_team_end(vq_team *team, int thread)
+    int vq_team_threads(int workers)
