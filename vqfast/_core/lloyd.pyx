@@ -10,7 +10,7 @@ cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
 from .nearest cimport Assignment, Nearest
-from .team cimport vq_team, vq_team_begin, vq_team_next, vq_team_threads
+from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
 from .nearest import magnitude
 
@@ -147,6 +147,7 @@ cdef class Means:
         else:
             vq_team_begin(&team, n_parts, 0, n_parts)
             with parallel(num_threads=vq_team_threads(n_parts)):
+                vq_team_enter(&team, threadid())
                 self.sum_parts(&team, threadid(), width, codes)
         memcpy(self.old, codes, n * sizeof(int32_t))
         self.n_empty = 0

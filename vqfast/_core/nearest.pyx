@@ -16,7 +16,7 @@ from .kernels cimport (
     vq_scratch, vq_typed_kernels,
 )
 from .team cimport VQ_OPENMP, omp_get_max_threads, omp_in_parallel, vq_team, vq_team_begin, \
-    vq_team_next, vq_team_stop, vq_team_stopped, vq_team_threads
+    vq_team_enter, vq_team_next, vq_team_stop, vq_team_stopped, vq_team_threads
 
 cdef extern from *:
     const char *VQ_COMPILER
@@ -28,9 +28,11 @@ cdef Py_ssize_t BOUNDS_BYTES = 1 << 31
 
 # Below this many observations a packed code book is not paid back: packing costs about
 # three cycles an element, a direct comparison a third of one.
-cdef Py_ssize_t DIRECT_OBS = 6
+cdef Py_ssize_t DIRECT_OBS_LANES = 12
+cdef Py_ssize_t DIRECT_OBS_PANELS = 6
 # So few observations search a float32 code book without packing it, up to so many
 # multiply-adds: packing costs as much as a dozen plain searches and can use more threads.
+# A distance of no more features than half a vector is mostly its horizontal sum.
 cdef Py_ssize_t FEW_OBS = 20
 cdef double WORK_OF_FEW = 1e8
 # Up to here observations in the lanes beat panels (measured crossover, one ISA or other).
@@ -38,11 +40,14 @@ cdef Py_ssize_t LANES_LIMIT = 40
 # y of a block of the panels path stays in the second-level cache beside a panel.
 cdef Py_ssize_t BLOCK_BYTES = 1 << 18
 cdef Py_ssize_t BLOCK_ROWS = 768
-# Rows of a block are a multiple of every tile height (4, 6, 8) and of a lane group.
-cdef Py_ssize_t ROWS_MULTIPLE = 24
+# In the lanes path observations come in groups of up to 64; three passes over a block of
+# 1024 stay in the first-level cache.
+cdef Py_ssize_t LANES_MULTIPLE = 64
 cdef Py_ssize_t LANES_BLOCK_ROWS = 1024
-# Multiply-adds of work that one more thread is worth: about 100 us, the price of waking it.
-cdef double WORK_PER_THREAD = 4e6
+# Multiply-adds of work that one more thread is worth: about 100 us, the price of waking it;
+# and those that an observation costs besides its comparisons.
+cdef double WORK_PER_THREAD = 1e7
+cdef double WORK_PER_ROW = 64
 # The simple passes over the rows: elements that are worth a thread, and how many at most.
 cdef Py_ssize_t ELEMENTS_PER_PART = 1 << 17
 cdef Py_ssize_t MOST_PARTS = 64
@@ -133,6 +138,7 @@ cdef class Nearest:
     def __cinit__(self, cnp.ndarray obs, Py_ssize_t n_codes, int workers=1, isa=None, path=None,
                   Py_ssize_t rounds=1):
         cdef Py_ssize_t size = 0, multiple, most, chunks
+        cdef double work
         cdef bint is_double = view_obs(obs, &self.obs)
         self.array = obs
         self.obs_type = VQ_FLOAT64 if is_double else VQ_FLOAT32
@@ -145,18 +151,18 @@ cdef class Nearest:
             self.wanted_path = PATHS[path]
             if self.wanted_path == VQ_LANES and self.n_features > VQ_LANES_FEATURES:
                 raise ValueError(f"the lanes path takes {VQ_LANES_FEATURES} features, got {self.n_features}")
-        elif self.n_obs < DIRECT_OBS:
-            self.wanted_path = VQ_DIRECT
+        elif self.n_features <= LANES_LIMIT:
+            self.wanted_path = VQ_DIRECT if self.n_obs < DIRECT_OBS_LANES else VQ_LANES
         else:
-            self.wanted_path = VQ_LANES if self.n_features <= LANES_LIMIT else VQ_PANELS
+            self.wanted_path = VQ_DIRECT if self.n_obs < DIRECT_OBS_PANELS else VQ_PANELS
         most = LANES_BLOCK_ROWS
         if self.wanted_path == VQ_PANELS:
-            most = min(BLOCK_ROWS, max(4 * ROWS_MULTIPLE, BLOCK_BYTES // (4 * self.n_features + 1)))
-        if <double>self.n_obs * n_codes * (self.n_features + 4) < workers * WORK_PER_THREAD:
-            workers = max(1, <int>(<double>self.n_obs * n_codes * (self.n_features + 4) / WORK_PER_THREAD))
+            most = min(BLOCK_ROWS, max(96, BLOCK_BYTES // (4 * self.n_features + 1)))
+        work = <double>self.n_obs * (n_codes * (self.n_features + 4) + WORK_PER_ROW)
+        workers = max(1, <int>min(<double>workers, work / WORK_PER_THREAD))
         # Equal blocks, and as many for each worker.
         chunks = max(1, (self.n_obs + most * workers - 1) // (most * workers)) * workers
-        multiple = ROWS_MULTIPLE if self.wanted_path == VQ_PANELS else 64
+        multiple = self.kernels.tile_rows if self.wanted_path == VQ_PANELS else LANES_MULTIPLE
         self.block_rows = max(1, ((self.n_obs + chunks - 1) // chunks + multiple - 1) // multiple) * multiple
         self.workers = max(1, min(workers, (self.n_obs + self.block_rows - 1) // self.block_rows))
         # Whole panels, some for each thread.
@@ -281,6 +287,7 @@ cdef class Nearest:
             self.pack_parts(&team, 0, path, drifts)
         else:
             with parallel(num_threads=vq_team_threads(self.workers)):
+                vq_team_enter(&team, threadid())
                 self.pack_parts(&team, threadid(), path, drifts)
 
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil:
@@ -324,6 +331,7 @@ cdef class Nearest:
                 self.run_blocks(&team, 0, job)
             else:
                 with parallel(num_threads=vq_team_threads(self.workers)):
+                    vq_team_enter(&team, threadid())
                     self.run_blocks(&team, threadid(), job)
             if vq_team_stopped(&team):
                 return 0
@@ -369,7 +377,7 @@ cdef class Nearest:
 
 def worth_packing(Py_ssize_t n_obs, Py_ssize_t n_codes, Py_ssize_t n_features):
     """Whether `assign_few` is not the faster search."""
-    return n_obs >= FEW_OBS or <double>n_obs * n_codes * n_features > WORK_OF_FEW
+    return n_obs >= FEW_OBS or (n_features <= 8 and n_obs > 2) or <double>n_obs * n_codes * n_features > WORK_OF_FEW
 
 
 def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.ndarray dist,
@@ -443,6 +451,7 @@ def magnitude(cnp.ndarray obs, int workers=1, isa=None):
         else:
             vq_team_begin(&team, n_parts, 0, n_parts)
             with parallel(num_threads=vq_team_threads(n_parts)):
+                vq_team_enter(&team, threadid())
                 magnitudes(&team, threadid(), &rows, results)
     for i in range(n_parts):
         if not results[i] <= largest:  # also a NaN
@@ -482,6 +491,7 @@ def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists,
         else:
             vq_team_begin(&team, n_parts, 0, n_parts)
             with parallel(num_threads=vq_team_threads(n_parts)):
+                vq_team_enter(&team, threadid())
                 lower_parts(&team, threadid(), &rows, word, row, lowest)
     PyMem_RawFree(row)
 

@@ -11,6 +11,14 @@
 #ifndef VQ_TEAM_H
 #define VQ_TEAM_H
 
+#ifdef __linux__
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <sched.h>
+#include <time.h>
+#endif
+
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -29,6 +37,8 @@ typedef struct {
     long long last;
     int workers;
     atomic_int stopped;
+    atomic_int n_started;
+    int cpu; /* of the first thread */
 } vq_team;
 
 static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, ptrdiff_t last)
@@ -36,7 +46,43 @@ static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, pt
     team->workers = workers;
     atomic_init(&team->next, first);
     atomic_init(&team->stopped, 0);
+    atomic_init(&team->n_started, 0);
+#ifdef __linux__
+    team->cpu = sched_getcpu();
+#endif
     team->last = last;
+}
+
+/* To be called by every thread as the first thing in a parallel region.
+ *
+ * A scheduler may wake a worker on the CPU of the first thread though others are idle, and
+ * leave it waiting there for the whole of a short job. So the first thread waits a moment
+ * for the others and then steps aside once; a worker that finds itself on that CPU moves
+ * to another one, with its affinity as it was.
+ */
+static inline void vq_team_enter(vq_team *team, int worker)
+{
+#ifdef __linux__
+    enum { SPINS = 1000 };
+    if (worker == 0) {
+        for (int i = 0; i < SPINS && atomic_load(&team->n_started) < team->workers - 1; i++)
+            ;
+        if (atomic_load(&team->n_started) < team->workers - 1)
+            nanosleep(&(struct timespec){0, 1000}, NULL);
+    } else if (worker < team->workers) {
+        cpu_set_t allowed, others;
+        if (sched_getcpu() == team->cpu && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+            others = allowed;
+            CPU_CLR(team->cpu, &others);
+            if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+                sched_setaffinity(0, sizeof allowed, &allowed);
+        }
+        atomic_fetch_add(&team->n_started, 1);
+    }
+#else
+    (void)team;
+    (void)worker;
+#endif
 }
 
 /* Hand out no more parts. */

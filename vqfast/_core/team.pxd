@@ -10,6 +10,7 @@ cdef extern from "team.h" nogil:
         pass
 
     void vq_team_begin(vq_team *team, int workers, Py_ssize_t first, Py_ssize_t last)
+    void vq_team_enter(vq_team *team, int worker)
     Py_ssize_t vq_team_next(vq_team *team, int worker)
     void vq_team_stop(vq_team *team)
     bint vq_team_stopped(vq_team *team)

@@ -54,7 +54,7 @@ enum { VQ_FLOAT32 = 0, VQ_FLOAT64 = 1 };
 enum { VQ_DIRECT = 0, VQ_LANES = 1, VQ_PANELS = 2, VQ_N_PATHS = 3 };
 
 enum {
-    VQ_CANDIDATES = 15,      /* fills two cache lines, see vq_candidates */
+    VQ_CANDIDATES = 15,     /* fills two cache lines, see vq_candidates */
     VQ_LANES_FEATURES = 64, /* most features of the lanes path: its buffers live on the stack */
     VQ_EXACT_GROUP = 8      /* code words in one group of the double layout */
 };
