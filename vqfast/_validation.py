@@ -117,8 +117,9 @@ def as_real(array: NDArray[Any]) -> NDArray[Any]:
 def as_rows(array: NDArray[Any], dtype: np.dtype[Any] = FLOAT64) -> NDArray[Any]:
     """The array as the kernels take a code book: in C order, 2-d, possibly the same memory."""
     flags = array.flags
-    book = array if array.dtype == dtype and flags.c_contiguous and flags.aligned else np.require(array, dtype, "CA")
-    return book if book.ndim == 2 else book.reshape(-1, 1)
+    if array.dtype != dtype or not (flags.c_contiguous and flags.aligned):
+        array = array.astype(dtype, order="C")
+    return array if array.ndim == 2 else array.reshape(-1, 1)
 
 
 def check_same_features(obs: NDArray[Any], code_book: NDArray[Any]) -> None:

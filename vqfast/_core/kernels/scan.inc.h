@@ -133,7 +133,7 @@ static void prune(vq_candidates *candidates, float limit)
     candidates->count = kept;
 }
 
-static void keep(vq_candidates *candidates, int32_t code, float score, float limit)
+static __attribute__((noinline)) void keep(vq_candidates *candidates, int32_t code, float score, float limit)
 {
     if (candidates->count > VQ_CANDIDATES)
         return;
@@ -144,25 +144,6 @@ static void keep(vq_candidates *candidates, int32_t code, float score, float lim
         candidates->scores[candidates->count] = score;
     }
     candidates->count++; /* past VQ_CANDIDATES: given up */
-}
-
-/* Some of the scores of codes first ... first + width - 1 are at or below the limit. */
-static __attribute__((noinline)) void offer(const float *scores, ptrdiff_t width, ptrdiff_t first, float band,
-                                            float *limit, vq_candidates *candidates)
-{
-    vf lowest = vf_load(scores);
-    for (ptrdiff_t l = VL; l < width; l += VL)
-        lowest = vf_min(lowest, vf_load(scores + l));
-    float new_best = vf_lowest(lowest);
-    if (new_best < candidates->best)
-        candidates->best = new_best;
-    if (candidates->best + band < *limit)
-        *limit = candidates->best + band;
-    for (ptrdiff_t l = 0; l < width; l += VL)
-        for (uint32_t hits = vm_bits(vf_less_equal(vf_load(scores + l), vf_set(*limit))); hits; hits &= hits - 1) {
-            ptrdiff_t lane = l + __builtin_ctz(hits);
-            keep(candidates, (int32_t)(first + lane), scores[lane], *limit);
-        }
 }
 
 /* The register tile: scores of TILE_ROWS observations and a panel of vectors * VL codes.
@@ -201,15 +182,25 @@ INLINE vf lowest_of(const vf *acc, int vectors)
     return lowest;
 }
 
-/* Offer the scores of one observation that has a hit. */
-INLINE void offer_scores(const vf *acc, int vectors, ptrdiff_t first, float band, float *limit,
-                         vq_candidates *candidates)
+/* One observation has a score at or below its limit: lower the limit, keep what meets it. */
+INLINE void offer(const vf *acc, int vectors, ptrdiff_t first, float band, float *limit, vq_candidates *candidates)
 {
+    const float new_best = vf_lowest(lowest_of(acc, vectors));
+    if (new_best < candidates->best)
+        candidates->best = new_best;
+    if (candidates->best + band < *limit)
+        *limit = candidates->best + band;
     float scores[PANEL];
+    uint64_t hits = 0;
 #pragma GCC unroll 3
-    for (int v = 0; v < vectors; v++)
+    for (int v = 0; v < vectors; v++) {
         vf_store(scores + v * VL, acc[v]);
-    offer(scores, (ptrdiff_t)vectors * VL, first, band, limit, candidates);
+        hits |= (uint64_t)vm_bits(vf_less_equal(acc[v], vf_set(*limit))) << (v * VL);
+    }
+    for (; hits; hits &= hits - 1) {
+        const int lane = __builtin_ctzll(hits);
+        keep(candidates, (int32_t)(first + lane), scores[lane], *limit);
+    }
 }
 
 /* TILE_ROWS observations in a row against one panel. */
@@ -235,7 +226,7 @@ INLINE void scan_tile(const float *rows, ptrdiff_t d, const float *panel, const 
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++)
         if (vm_any(hits[r]))
-            offer_scores(acc[r], vectors, first, bands[r], limits + r, candidates + r);
+            offer(acc[r], vectors, first, bands[r], limits + r, candidates + r);
 }
 
 /* Vectors of the panel that begins with code first: whole ones but the last. */
@@ -302,8 +293,8 @@ INLINE void scan_listed_tile(const vq_scratch *scratch, const int32_t *list, con
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++)
         if (r < n_listed && vm_any(hits[r]))
-            offer_scores(acc[r], vectors, first, scratch->bands[list[r]], scratch->limits + list[r],
-                         scratch->candidates + list[r]);
+            offer(acc[r], vectors, first, scratch->bands[list[r]], scratch->limits + list[r],
+                  scratch->candidates + list[r]);
 }
 
 /* The observations that cannot skip a panel, in ascending order, filled up to a whole
