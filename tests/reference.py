@@ -53,6 +53,19 @@ def fixed_point_unit(obs, weights):
     return np.ldexp(1.0, bits - int(exponent)), np.ldexp(1.0, bits)
 
 
+def fits_fixed_point(obs, weights):
+    """Whether the smallest term still has 30 bits above the unit."""
+    sizes = np.abs(obs[obs != 0])
+    largest, smallest = float(sizes.max(initial=0)), float(sizes.min(initial=np.inf))
+    if weights is not None:
+        largest, smallest = (
+            largest * float(weights.max()),
+            smallest * float(weights.min(initial=np.inf, where=weights > 0)),
+        )
+    bits = 62 - int(np.ceil(np.log2(max(len(obs), 1))))
+    return smallest > np.ldexp(largest, 30 - 2 * bits)
+
+
 def means(obs, codes, code_book, weights=None):
     """The code book with the means of the clusters that have weight, and which those are.
 
@@ -65,7 +78,7 @@ def means(obs, codes, code_book, weights=None):
     weight = np.ones(len(rows)) if weights is None else weights
     totals = np.zeros(len(book))
     np.add.at(totals, codes, weight)
-    if narrow and np.isfinite(rows).all():
+    if narrow and np.isfinite(rows).all() and fits_fixed_point(rows, weights):
         unit, low_unit = fixed_point_unit(rows, weights)
         high, low = np.zeros((2, *book.shape), dtype=np.int64)
         terms = rows * (unit * weight)[:, None]

@@ -111,3 +111,13 @@ def test_version_is_that_of_the_distribution():
 
 def test_types_are_shipped():
     assert Path(vqfast.__file__).with_name("py.typed").exists()
+
+
+def test_version_is_the_one_of_the_build(root):
+    declared = re.search(r"version: '([^']+)'", (root / "meson.build").read_text())
+    assert declared
+    assert vqfast.__version__ == declared[1]
+
+
+def test_readme_is_finished(root):
+    assert "@@" not in (root / "README.md").read_text()

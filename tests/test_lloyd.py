@@ -76,6 +76,32 @@ def test_means_of_features_of_unlike_size(rng):
     np.testing.assert_allclose(book[0], obs.mean(axis=0, dtype="f8"), rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e6, 1e12, 1e17])
+def test_means_of_clusters_of_unlike_size(scale, rng):
+    obs = np.concatenate([rng.uniform(1, 2, (50, 2)) * scale, rng.uniform(1, 2, (50, 2)) / scale]).astype("f4")
+    codes, book = np.repeat([0, 1], 50).astype(np.int32), np.zeros((2, 2))
+    Means(Nearest(obs, 2)).update(codes, book, np.zeros(2, dtype=bool))
+    np.testing.assert_allclose(book, [obs[codes == c].mean(axis=0, dtype="f8") for c in (0, 1)], rtol=1e-6)
+
+
+def test_means_of_a_light_cluster():
+    data = np.array([[1.0], [1.2], [10.0], [10.4]], dtype="f4")
+    book, _ = vqfast.kmeans2(data, data[[0, 2]], 2, minit="matrix", sample_weight=[1, 1, 1e-40, 1e-40])
+    np.testing.assert_allclose(book.ravel(), [1.1, 10.2], rtol=1e-6)
+
+
+def test_following_fewer_codes_ignores_old_codes(isa, rng):
+    """Codes of dropped code words must not be taken as guesses: their packed rows are stale."""
+    obs = rng.normal(size=(4000, 64)).astype("f4")
+    book, codes = obs[:40].astype("f8") + rng.normal(size=(40, 64)) * 1e-3, np.zeros(4000, dtype=np.int32)
+    search = Nearest(obs, 40, 1, isa, "panels")
+    search.assign(book, codes)
+    fewer = np.repeat(obs[:10].astype("f8"), 2, axis=0) + np.tile([[0.0], [1e-9]], (10, 64))
+    search.assign(fewer, codes, follow=True)
+    expected, _ = reference.nearest(obs, fewer)
+    np.testing.assert_array_equal(codes, expected)
+
+
 def test_means_with_weights_of_unlike_size(rng):
     obs, codes = rng.normal(5, 1, (200, 2)).astype("f4"), np.repeat([0, 1], 100).astype(np.int32)
     weights = np.where(codes == 0, 1e18, 1.0)

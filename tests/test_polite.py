@@ -316,6 +316,7 @@ INTERRUPTED = {
     "vq": "[vqfast.vq(obs, obs[:20_000]) for _ in range(10**6)]",
     "one vq": "vqfast.vq(np.broadcast_to(obs[:1], (10**8, 16)), obs[:20_000], False)",
     "++": "vqfast.kmeans2(obs, 100_000, minit='++', rng=0)",
+    "more features": "vqfast.kmeans2(obs[:200_000].reshape(-1, 64), 4000, 10**6, minit='points', rng=0)",
 }
 
 # After the interrupt nobody spins: the clock counts the time of all threads.
@@ -327,6 +328,7 @@ try:
     {call}
     print("finished")
 except KeyboardInterrupt:
+    print(time.time())
     time.sleep(0.5)
     before = time.process_time()
     time.sleep(0.5)
@@ -343,9 +345,12 @@ def test_ctrl_c(call, tmp_path):
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.7)
+        sent = time.time()
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert output == "interrupted\n"
+    noticed, end = output.splitlines()
+    assert end == "interrupted"
+    assert float(noticed) - sent < 10, "promised is a second; this is for a machine that does other things"
     assert process.returncode == 0

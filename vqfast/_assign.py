@@ -116,7 +116,7 @@ def _nearest(
     n_codes = code_book.shape[0] if code_book.ndim else 1
     codes = np.empty(obs.shape[0], dtype=np.int32)
     dist = np.empty(obs.shape[0], dtype=dist_dtype)
-    if dist_dtype is FLOAT32 and not worth_packing(obs.shape[0], n_codes, obs.shape[-1]):
+    if dist_dtype is FLOAT32 and not worth_packing(obs.shape[0], n_codes, obs.shape[1] if obs.ndim == 2 else 1):
         book = as_rows(code_book, FLOAT32)
         finite = assign_few(as_rows(obs, FLOAT32), book, codes, dist, check_finite)
     else:
@@ -172,8 +172,9 @@ def vq(
     them. The distance of the winner is computed by that formula.
 
     Time is O(n_obs n_codes n_features). Besides the results it needs two float32 copies and
-    a float64 copy of the code book and below one megabyte for each worker; integers and
-    arrays in another byte order are converted to a copy first.
+    a float64 copy of the code book and about half a megabyte for each worker (24 float32
+    observations, if that is more); integers and arrays in another byte order are converted
+    to a copy first.
 
     References
     ----------

@@ -102,7 +102,8 @@ def kmeans(
     Notes
     -----
     An iteration takes O(n_obs n_codes n_features) time. Memory besides the input is 16
-    bytes an observation and a few copies of the code book.
+    bytes an observation, some copies of the code book and, with more than 40 features, bounds
+    that save work between iterations: at most the size of the data and 2 GiB.
 
     The objective is the squared error while the stopping rule watches the mean distance,
     as in SciPy, so the latter may rise between iterations.
@@ -206,15 +207,16 @@ class _Fit:
     def run(self, book: NDArray[np.float64], thresh: float, max_iter: int | None) -> tuple[NDArray[np.float64], float]:
         """Iterate from the book, which is overwritten, until the mean distance settles."""
         self.means.forget()
-        previous, change, n_done = np.inf, np.inf, 0
+        previous, change, n_done, follow = np.inf, np.inf, 0, False
         while change > thresh and (max_iter is None or n_done < max_iter):
-            distortion = self.distortion_of(book, follow=n_done > 0)
+            distortion = self.distortion_of(book, follow)
             members = np.empty(book.shape[0], dtype=bool)
-            if self.means.update(self.codes, book, members):
+            follow = not self.means.update(self.codes, book, members)
+            if not follow:
                 book = book[members]
                 self.means.forget()
             change, previous, n_done = abs(previous - distortion), distortion, n_done + 1
-        return book, self.distortion_of(book, follow=n_done > 0)
+        return book, self.distortion_of(book, follow)
 
     def codes_for(self, book: NDArray[np.float64]) -> NDArray[np.int32]:
         """The codes of the observations in the book."""
@@ -297,7 +299,8 @@ def kmeans2(
     -----
     A round takes O(n_obs n_codes n_features) time, the k-means++ initialisation as much as
     one round. Memory besides the input and the codes is 4 bytes an observation (24 for
-    k-means++) and a few copies of the code book.
+    k-means++), some copies of the code book and, with more than 40 features, bounds that
+    save work from round to round: at most the size of the data and 2 GiB.
 
     References
     ----------
@@ -334,6 +337,8 @@ def kmeans2(
     n_codes = _check_code_book(data, guess) if given else _check_count(guess, minit)
     if not given and n_codes != guess.item():
         warnings.warn("k was not an integer, was converted.", stacklevel=2)
+    if not given and minit != "points" and guess.dtype.kind not in "iu":
+        raise TypeError(f"k must be an integer with minit={minit!r}, got {k!r}")
     data = as_real(data)
     book = guess if given else start(minit, data, n_codes, make_rng(), weights, n_workers)
     if check_finite and not np.isfinite(book).all():
@@ -342,6 +347,8 @@ def kmeans2(
     codes = np.zeros(data.shape[0], dtype=np.int32)
     search = Nearest(data, n_codes, n_workers, rounds=n_rounds)
     n_with_empty = lloyd(search, Means(search, weights), book, codes, n_rounds, missing == "raise")
+    if check_finite and n_rounds > 1 and not np.isfinite(book).all():
+        raise ValueError("array must not contain infs or NaNs, but the means of data have overflowed")
     if n_with_empty and missing == "raise":
         raise ClusterError(_EMPTY)
     for _ in range(n_with_empty):

@@ -1,4 +1,4 @@
-"""The door: every conversion and every ValueError or TypeError about an argument, once."""
+"""The door: every conversion of an array, and the errors that several functions share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core.nearest import magnitude, max_threads
+from ._core.nearest import can_thread, magnitude, max_threads
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -49,7 +49,7 @@ def resolve_workers(workers: int | None) -> int:
         raise TypeError(f"workers must be None, -1 or a positive integer, got {workers!r}") from None
     if count < 1:
         raise ValueError(f"workers must be None, -1 or a positive integer, got {workers}")
-    return min(count, _MOST_WORKERS) if max_threads() > 1 else 1
+    return min(count, _MOST_WORKERS) if can_thread() else 1
 
 
 def is_native(array: NDArray[Any]) -> bool:

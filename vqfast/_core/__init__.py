@@ -4,7 +4,7 @@
 
     _assign, _kmeans, _seeding        public modules: validated arrays come down
         |
-    lloyd ──► nearest                 drivers: scratch, blocks, threads, signals; no arithmetic
+    lloyd ──► nearest                 drivers: scratch, blocks, threads, signals; means of sums
                  |
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
@@ -13,6 +13,7 @@
                  kernels.c            one instruction set; compiled once for each, from
                    code_book.inc.h      packing of a code book
                    scan.inc.h           the float32 scans
+                   few.inc.h            the search of few observations, nothing packed
                    direct.inc.h         decisions by the double formula
                    obs.inc.h            what reads observations; included for float and double
                    simd.h               the dozen vector operations, per instruction set
@@ -24,11 +25,10 @@ are checked above, in ``vqfast._validation``.
 
 import os
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 
 # Run from a checkout, Python finds this file in it, while the compiled modules lie in the
 # installed package: look there as well.
-__path__ += [
-    folder
-    for folder in (os.path.join(entry, "vqfast", "_core") for entry in sys.path if entry)
-    if os.path.isdir(folder) and folder not in __path__
-]
+if not any(os.path.exists(os.path.join(__path__[0], "nearest" + suffix)) for suffix in EXTENSION_SUFFIXES):
+    _installed = (os.path.join(entry, "vqfast", "_core") for entry in sys.path if entry)
+    __path__ += [folder for folder in _installed if os.path.isdir(folder) and folder not in __path__]

@@ -53,6 +53,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vq_typed_kernels:
         double (*magnitude)(const vq_obs *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        double (*smallest)(const vq_obs *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (**assign)(const vq_obs *, Py_ssize_t, const vq_code_book *, vq_scratch *, int, int32_t *) noexcept nogil
         void (*assign_bounded)(const vq_obs *, Py_ssize_t, const vq_code_book *, vq_scratch *, const vq_bounds *,
                                int32_t *) noexcept nogil
@@ -66,7 +67,6 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vq_kernels:
         const char *name
-        Py_ssize_t vector
         Py_ssize_t panel
         Py_ssize_t tile_rows
         void (*pack_shift)(vq_code_book *, int) noexcept nogil

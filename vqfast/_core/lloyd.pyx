@@ -8,6 +8,8 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from math import inf
+
 from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
 from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
@@ -26,16 +28,16 @@ cdef class Means:
     """Means of clusters, the same to the last bit for any number of workers.
 
     float32 observations are added up in fixed point, two int64 an element: the order does
-    not matter, and an update only touches the observations that changed their code. The unit
-    is below 2^-80 of the largest element for up to a million observations. float64
-    observations (and float32 ones that are not finite) are added in double in the order
-    of their index, each thread owning some of the features, as SciPy's loop does.
+    not matter, and an update only touches the observations that changed their code. float64
+    observations are added in double in the order of their index, each thread owning some of
+    the features, as SciPy's loop does; so are float32 ones that are not finite, or of sizes
+    so unlike (2^54 for a million observations) that the unit would be too coarse.
     """
 
     cdef Nearest search
     cdef readonly cnp.ndarray weights
     cdef const double *weights_data
-    cdef Py_ssize_t n_codes, n_summed
+    cdef Py_ssize_t n_codes
     cdef readonly Py_ssize_t n_moved, n_empty
     cdef bint fixed
     cdef double factor, low_factor
@@ -46,7 +48,7 @@ cdef class Means:
     cdef int64_t *fixed_sums
 
     def __cinit__(self, Nearest search, weights=None):
-        cdef double largest
+        cdef double largest, smallest
         cdef int exponent = 0, bits
         cdef Py_ssize_t n = search.n_obs, size = search.n_codes * search.n_features
         self.search = search
@@ -55,18 +57,21 @@ cdef class Means:
         if weights is not None:
             self.weights_data = <const double *>cnp.PyArray_DATA(<cnp.ndarray?>weights)
         if search.obs_type == VQ_FLOAT32:
-            largest = magnitude(search.array, search.workers)
-            if weights is not None:
-                largest *= float(weights.max()) if n else 0.0
-            self.fixed = isfinite(largest)
             # n values below 2^exponent times 2^(62 - ceil(log2 n) - exponent) stay below 2^62,
-            # and so do n fractions times 2^(62 - ceil(log2 n)).
+            # and so do n fractions times 2^(62 - ceil(log2 n)): 2 * bits from the largest value
+            # to the unit. The smallest one keeps the 24 bits of a float, and some to spare.
             bits = 62 - <int>ceil(log2(<double>max(n, 1)))
+            largest = magnitude(search.array, search.workers)
+            smallest = search.typed.smallest(&search.obs, n, search.n_features)
+            if weights is not None and n:
+                largest *= float(weights.max())
+                smallest *= float(weights.min(initial=inf, where=weights > 0))
             frexp(largest, &exponent)
+            self.fixed = isfinite(largest) and smallest > ldexp(largest, 30 - 2 * bits)
             self.factor, self.low_factor = ldexp(1.0, bits - exponent), ldexp(1.0, bits)
         self.old = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
         self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
-        self.totals = <double *>PyMem_RawMalloc(self.n_codes * sizeof(double))
+        self.totals = <double *>PyMem_RawCalloc(self.n_codes, sizeof(double))
         if self.fixed:
             self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
@@ -194,7 +199,7 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
     cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
     cdef double work = 0
     cdef Assignment job
-    job.codes, job.dist, job.check_finite = codes_data, NULL, False
+    job.codes, job.dist, job.dist_type, job.check_finite = codes_data, NULL, 0, False
     with nogil:
         for done in range(n_rounds):
             job.warm = done > 0

@@ -15,7 +15,7 @@ from .kernels cimport (
     vq_bounds, vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
     vq_scratch, vq_typed_kernels,
 )
-from .team cimport VQ_OPENMP, omp_get_max_threads, omp_in_parallel, vq_team, vq_team_begin, \
+from .team cimport VQ_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, vq_team, vq_team_begin, \
     vq_team_enter, vq_team_next, vq_team_stop, vq_team_stopped, vq_team_threads
 
 cdef extern from *:
@@ -32,8 +32,9 @@ cdef Py_ssize_t DIRECT_OBS_LANES = 12
 cdef Py_ssize_t DIRECT_OBS_PANELS = 6
 # So few observations search a float32 code book without packing it, up to so many
 # multiply-adds: packing costs as much as a dozen plain searches and can use more threads.
-# A distance of no more features than half a vector is mostly its horizontal sum.
+# But a distance of up to half a vector of features is mostly its horizontal sum.
 cdef Py_ssize_t FEW_OBS = 20
+cdef Py_ssize_t FEW_FEATURES = 8
 cdef double WORK_OF_FEW = 1e8
 # Up to here observations in the lanes beat panels (measured crossover, one ISA or other).
 cdef Py_ssize_t LANES_LIMIT = 40
@@ -51,8 +52,8 @@ cdef double WORK_PER_ROW = 64
 # The simple passes over the rows: elements that are worth a thread, and how many at most.
 cdef Py_ssize_t ELEMENTS_PER_PART = 1 << 17
 cdef Py_ssize_t MOST_PARTS = 64
-# Multiply-adds between two looks at the signals: about a tenth of a second on one thread.
-cdef double WORK_PER_SIGNAL_CHECK = 4e9
+# Multiply-adds between two looks at the signals: a tenth of a second of the slowest path.
+cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
 PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS}
 
@@ -96,6 +97,11 @@ def openmp():
     return VQ_OPENMP
 
 
+def can_thread():
+    """Whether a parallel region may be entered: OpenMP is there and this is not one already."""
+    return bool(VQ_OPENMP) and not omp_in_parallel()
+
+
 def max_threads():
     """Threads that OpenMP would use here: 1 inside a parallel region or without OpenMP."""
     return 1 if omp_in_parallel() else omp_get_max_threads()
@@ -130,8 +136,9 @@ cdef class Nearest:
     """Search for the nearest code words of one set of observations.
 
     Owns the packed code book and the scratch of every worker, to be used again by every
-    round of a fit. With ``rounds`` above 2 it also keeps bounds from round to round, if they
-    take no more memory than the observations. ``isa`` and ``path`` are for tests: they force a row of the ISA table
+    round of a fit; so one thread at a time may use it. With ``rounds`` above 2 the panels
+    path also keeps bounds from round to round, if they take no more memory than the
+    observations and 2 GiB. ``isa`` and ``path`` are for tests: they force a row of the ISA table
     and one of PATHS; the answers are the same.
     """
 
@@ -157,7 +164,7 @@ cdef class Nearest:
             self.wanted_path = VQ_DIRECT if self.n_obs < DIRECT_OBS_PANELS else VQ_PANELS
         most = LANES_BLOCK_ROWS
         if self.wanted_path == VQ_PANELS:
-            most = min(BLOCK_ROWS, max(96, BLOCK_BYTES // (4 * self.n_features + 1)))
+            most = min(BLOCK_ROWS, max(3 * self.kernels.tile_rows, BLOCK_BYTES // (4 * self.n_features + 1)))
         work = <double>self.n_obs * (n_codes * (self.n_features + 4) + WORK_PER_ROW)
         workers = max(1, <int>min(<double>workers, work / WORK_PER_THREAD))
         # Equal blocks, and as many for each worker.
@@ -322,8 +329,11 @@ cdef class Nearest:
         """
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows, first = 0
         cdef double work = <double>self.block_rows * n_codes * (self.n_features + 4)
-        cdef Py_ssize_t at_once = self.workers * max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
+        cdef Py_ssize_t at_once = min(self.workers, omp_get_num_procs()) * \
+            max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         cdef vq_team team
+        if n_codes != self.book.n_codes:
+            job.warm = job.warm and not follow  # the codes are those of another code book
         job.path = self.pack(code_book, n_codes, follow, &job.first_round)
         while first < n_blocks:
             vq_team_begin(&team, self.workers, first, min(n_blocks, first + at_once))
@@ -377,7 +387,8 @@ cdef class Nearest:
 
 def worth_packing(Py_ssize_t n_obs, Py_ssize_t n_codes, Py_ssize_t n_features):
     """Whether `assign_few` is not the faster search."""
-    return n_obs >= FEW_OBS or (n_features <= 8 and n_obs > 2) or <double>n_obs * n_codes * n_features > WORK_OF_FEW
+    cdef double work = <double>n_obs * n_codes * n_features
+    return n_obs >= FEW_OBS or (n_features <= FEW_FEATURES and n_obs > 2) or work > WORK_OF_FEW
 
 
 def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.ndarray dist,

@@ -58,7 +58,8 @@ static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, pt
  * A scheduler may wake a worker on the CPU of the first thread though others are idle, and
  * leave it waiting there for the whole of a short job. So the first thread waits a moment
  * for the others and then steps aside once; a worker that finds itself on that CPU moves
- * to another one, with its affinity as it was.
+ * to another one, with its affinity as it was (should the second call fail, it keeps all
+ * CPUs but one).
  */
 static inline void vq_team_enter(vq_team *team, int worker)
 {
@@ -71,7 +72,7 @@ static inline void vq_team_enter(vq_team *team, int worker)
             nanosleep(&(struct timespec){0, 1000}, NULL);
     } else if (worker < team->workers) {
         cpu_set_t allowed, others;
-        if (sched_getcpu() == team->cpu && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+        if (team->cpu >= 0 && sched_getcpu() == team->cpu && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
             others = allowed;
             CPU_CLR(team->cpu, &others);
             if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)

@@ -4,6 +4,7 @@
 cdef extern from "team.h" nogil:
     int VQ_OPENMP
     int omp_get_max_threads()
+    int omp_get_num_procs()
     int omp_in_parallel()
 
     ctypedef struct vq_team:

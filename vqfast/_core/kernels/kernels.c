@@ -1,5 +1,9 @@
 /* The kernels of one instruction set. The build compiles this file once for each, with
  * VQ_ISA set to its name and the compiler's flags for it. */
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
 #include <math.h>
 #include <string.h>
 
@@ -73,6 +77,7 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
 #define TYPED_TABLE(type)                                                                                              \
     {                                                                                                                  \
         .magnitude = magnitude_##type,                                                                                 \
+        .smallest = smallest_##type,                                                                                   \
         .assign = {assign_direct_##type, assign_lanes_##type, assign_panels_##type},                                   \
         .assign_bounded = assign_bounded_##type,                                                                       \
         .sq_dists = sq_dists_##type,                                                                                   \
@@ -83,7 +88,6 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
 
 const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .name = TEXT(VQ_ISA),
-    .vector = VL,
     .panel = PANEL,
     .tile_rows = TILE_ROWS,
     .pack_shift = pack_shift,

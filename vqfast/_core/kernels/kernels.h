@@ -22,7 +22,8 @@
  *
  *     score(y, z) = |z|^2 / 2 - <y, z> = (sq_dist(x, c) * scale^2 - |y|^2) / 2,
  *
- * scale being the power of two that brings the longest z into [1, 2). With
+ * scale being the power of two that brings the longest z into [1, 2), in the first round
+ * of a fit; later rounds keep it while the longest z stays within 2^-10 and 2^10. With
  * u = 2^-24, g = (d + 8) u / (1 - (d + 8) u), Z = max |z| and d features, a computed
  * score is off by at most g (Z^2 / 2 + Z |y|): d roundings in the chain, one for
  * each operand, one for |z|^2 / 2, the rest spare. The double formula itself is
@@ -33,7 +34,7 @@
  *
  * above the lowest one cannot win (1.02 covers the roundings of the band). All
  * others are compared by the double formula. Underflow of a product is below
- * 2^-149 and drowns in g Z^2 / 2 >= 2^-25. Where y overflows float32 the band is
+ * 2^-149 and drowns in g Z^2 / 2 >= 2^-42. Where y overflows float32 the band is
  * inf or NaN, and the observation is decided by the double formula alone.
  *
  * Across the rounds of a fit, panels of code words are skipped by lower bounds of their
@@ -78,7 +79,7 @@ typedef struct {
  *  half_norms  (n_codes rounded up to whole vectors) float, |z|^2 / 2; +inf for a
  *              missing or non-finite code word
  *  rows        panels: (n_codes, n_features) float, z; for the warm start
- *  exact       direct and lanes: (n_groups, n_features, VQ_EXACT_GROUP) double, the
+ *  exact       few features: (n_groups, n_features, VQ_EXACT_GROUP) double, the
  *              code book with code words side by side; may be NULL for direct
  */
 typedef struct {
@@ -139,8 +140,11 @@ typedef struct {
     /* max |x|; +inf or NaN if any element is. */
     double (*magnitude)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features);
 
+    /* min |x| over the elements that are not zero; +inf if all are. */
+    double (*smallest)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features);
+
     /* codes[i] = code of observation i, one function for each path. With warm, codes
-     * holds a guess on entry, which speeds up the panels path and changes nothing. */
+     * holds a guess below n_codes on entry, which speeds up the panels path and changes nothing. */
     void (*assign[VQ_N_PATHS])(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
                                int warm, int32_t *codes);
 
@@ -173,7 +177,6 @@ typedef struct {
 /* One row of the table of instruction sets. */
 typedef struct {
     const char *name;
-    ptrdiff_t vector;    /* floats in a vector */
     ptrdiff_t panel;     /* code words in a full panel */
     ptrdiff_t tile_rows; /* observations in a tile of the panels path */
 

@@ -305,6 +305,22 @@ static double TYPED(magnitude)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_
     return (double)result;
 }
 
+static double TYPED(smallest)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features)
+{
+    double smallest = INFINITY;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const REAL *x = TYPED(row)(obs, i);
+        REAL lowest = (REAL)INFINITY;
+        for (ptrdiff_t j = 0; j < n_features; j++) {
+            REAL size = x[j * obs->feature_stride] < 0 ? -x[j * obs->feature_stride] : x[j * obs->feature_stride];
+            size = size == 0 ? (REAL)INFINITY : size;
+            lowest = size < lowest ? size : lowest;
+        }
+        smallest = (double)lowest < smallest ? (double)lowest : smallest;
+    }
+    return smallest;
+}
+
 static void TYPED(add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
                             const int32_t *codes, const double *weights, double *sums)
 {
@@ -333,9 +349,9 @@ static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_fe
             continue;
         const REAL *x = TYPED(row)(obs, i);
         const double unit = weights ? factor * weights[i] : factor;
-        int64_t *into = sums + 2 * codes[i] * n_features, *into_low = into + n_features;
+        int64_t *into = sums + 2 * n_features * codes[i], *into_low = into + n_features;
         /* Taking out of no row is done as taking nothing out of the same row. */
-        int64_t *out = sums + 2 * (old[i] < 0 ? codes[i] : old[i]) * n_features, *out_low = out + n_features;
+        int64_t *out = sums + 2 * n_features * (old[i] < 0 ? codes[i] : old[i]), *out_low = out + n_features;
         const int64_t taken = old[i] < 0 ? 0 : -1;
         for (ptrdiff_t j = first; j < last; j++) {
             double t = (double)x[j * obs->feature_stride] * unit;

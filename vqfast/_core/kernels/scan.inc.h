@@ -311,7 +311,7 @@ static ptrdiff_t list_needed(const vq_scratch *scratch, ptrdiff_t n_rows, const 
     return n;
 }
 
-/* lower holds one row of n_rows bounds for each panel, see vq_scratch. */
+/* lower holds one row of bounds for each panel, row_step apart, see vq_bounds. */
 static void scan_needed(const vq_scratch *scratch, ptrdiff_t n_rows, ptrdiff_t row_step, const vq_code_book *book,
                         const float *drifts, const int32_t *codes, float *lower)
 {
