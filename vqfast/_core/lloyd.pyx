@@ -2,13 +2,11 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
-from libc.math cimport ceil, frexp, isfinite, ldexp, log2
+from libc.math cimport INFINITY, ceil, frexp, isfinite, ldexp, log2
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-
-from math import inf
 
 from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
 from .nearest cimport Assignment, Nearest
@@ -65,7 +63,7 @@ cdef class Means:
             smallest = search.typed.smallest(&search.obs, n, search.n_features)
             if weights is not None and n:
                 largest *= float(weights.max())
-                smallest *= float(weights.min(initial=inf, where=weights > 0))
+                smallest *= float(weights.min(initial=INFINITY, where=weights > 0))
             frexp(largest, &exponent)
             self.fixed = isfinite(largest) and smallest > ldexp(largest, 30 - 2 * bits)
             self.factor, self.low_factor = ldexp(1.0, bits - exponent), ldexp(1.0, bits)
