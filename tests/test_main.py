@@ -381,7 +381,8 @@ def test_reader_that_has_gone():
 def test_interrupted_program():
     photo = saved("photo.png", samples(3, height=600, width=600))
     script = """if True:
-        import sys
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
         from vqfast import __main__ as command
         race = command._race
         command.ROUNDS = 10**6

@@ -321,7 +321,8 @@ INTERRUPTED = {
 
 # After the interrupt nobody spins: the clock counts the time of all threads.
 LONG_CALL = """
-import time, numpy as np, vqfast
+import signal, time, numpy as np, vqfast
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, with it ignored
 obs = np.random.default_rng(0).random((300_000, 16), dtype=np.float32)
 try:
     print("ready", flush=True)
