@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import reference
 import scipy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.cluster import vq as theirs
 
@@ -58,6 +58,7 @@ def test_tests_of_vq(tmp_path):
     assert len(calls) == 7
 
 
+@pytest.mark.skipif(tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 15), reason="SciPy has rng= since 1.15")
 def test_tests_of_the_random_sources(tmp_path):
     """Of rng= and seed=; SciPy's case named kmeans calls kmeans2 as well."""
     module = installed("scipy._lib.tests.test__util")
@@ -147,6 +148,9 @@ def test_vq(problem):
 @given(problems(), st.integers(1, 12), st.sampled_from(["points", "++", "random", "matrix"]), st.booleans())
 def test_kmeans2(problem, n_rounds, minit, legacy):
     data, k = problem
+    # With as many observations as features the covariance is singular up to its last digit,
+    # and whether its Cholesky factor exists is the library's word.
+    assume(minit != "random" or data.ndim == 1 or data.shape[0] != data.shape[1])
     make = np.random.RandomState if legacy else np.random.default_rng
     ours, twin = make(k), make(k)
     start = data[:k] if minit == "matrix" else k
