@@ -144,9 +144,11 @@ def print_row(row: dict[str, Any], peak: float, workers: int) -> None:
     if row["flops"] > 1e8 and peak:
         own = row["seconds"]["vqfast"]
         line += f"  {100 * row['flops'] / own / peak / workers:.0f} % of FMA peak"
-    for check in ("mean_sq_error",):
-        if check in row:
-            line += "  mse: " + ", ".join(f"{value:.6g}" for value in row[check].values())
+    if "mean_sq_error" in row:
+        line += "  mse: " + ", ".join(f"{value:.6g}" for value in row["mean_sq_error"].values())
+    elif len(row.get("codes", ())) > 1:  # sums of the codes: near ties fall as the rounding goes
+        same = [name for name, value in row["codes"].items() if value == row["codes"]["vqfast"] and name != "vqfast"]
+        line += f"  same codes: {', '.join(same) or 'nobody'}"
     print(line, flush=True)
 
 
