@@ -138,8 +138,8 @@ cdef class Nearest:
     Owns the packed code book and the scratch of every worker, to be used again by every
     round of a fit; so one thread at a time may use it. With ``rounds`` above 2 the panels
     path also keeps bounds from round to round, if they take no more memory than the
-    observations and 2 GiB. ``isa`` and ``path`` are for tests: they force a row of the ISA table
-    and one of PATHS; the answers are the same.
+    observations and 2 GiB. ``isa`` and ``path`` are for tests: they force a row of the ISA
+    table and one of PATHS; the answers are the same.
     """
 
     def __cinit__(self, cnp.ndarray obs, Py_ssize_t n_codes, int workers=1, isa=None, path=None,
@@ -184,7 +184,7 @@ cdef class Nearest:
 
     cdef allocate_bounds(self, Py_ssize_t itemsize):
         """Memory for bounds, unless it is more than their documented share."""
-        cdef Py_ssize_t n_panels = (self.n_codes + self.kernels.panel - 1) // self.kernels.panel
+        cdef Py_ssize_t n_panels = self.n_panels()
         cdef Py_ssize_t n_rows = (self.n_obs + self.block_rows - 1) // self.block_rows * self.block_rows
         cdef Py_ssize_t n_bytes = 4 * n_rows * n_panels
         if n_panels > 1 and n_bytes <= min(BOUNDS_BYTES, itemsize * self.n_obs * self.n_features):
