@@ -20,6 +20,16 @@ static int has_avx512(void)
 }
 #endif
 
+#ifdef VQ_HAVE_AVX512VNNI
+extern const vq_kernels vq_kernels_avx512vnni;
+static int has_avx512vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+#endif
+
+#ifdef VQ_HAVE_AVX512VBMI
+extern const vq_kernels vq_kernels_avx512vbmi;
+static int has_avx512vbmi(void) { return has_avx512vnni() && __builtin_cpu_supports("avx512vbmi"); }
+#endif
+
 static int always(void) { return 1; }
 
 /* Slowest first. */
@@ -33,6 +43,12 @@ static const struct {
 #endif
 #ifdef VQ_HAVE_AVX512
     {&vq_kernels_avx512, has_avx512},
+#endif
+#ifdef VQ_HAVE_AVX512VNNI
+    {&vq_kernels_avx512vnni, has_avx512vnni},
+#endif
+#ifdef VQ_HAVE_AVX512VBMI
+    {&vq_kernels_avx512vbmi, has_avx512vbmi},
 #endif
 };
 
