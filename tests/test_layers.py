@@ -23,11 +23,12 @@ ALLOWED = {
     "_core.memory": {"memory.h"},
     "_core.int8": {"int8.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.nearest": {"_core.int8", "_core.kernels", "_core.memory", "_core.team"},
-    "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest"},
+    "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.tiles"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
 THIRD_PARTY = {"numpy"}
-HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("int8", "kernels", "memory", "team")}
+HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("int8", "kernels", "memory", "team", "tiles")}
 C_HEADERS = {"stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(

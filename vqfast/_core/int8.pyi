@@ -6,4 +6,6 @@ class Int8:
     keeps_rows: bool
     keeps_bounds: bool
 
+    @property
+    def span(self) -> int: ...
     def share_needed(self) -> float: ...

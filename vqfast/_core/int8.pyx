@@ -143,6 +143,11 @@ cdef class Int8:
                 self.pack_parts(&team, threadid(), book, follow)
         self.n_rounds += 1
 
+    @property
+    def span(self):
+        """Vectors of sixteen code words that share a bound."""
+        return self.bytes.span
+
     def share_needed(self):
         """Share of the (observation, group) pairs that the last round of a fit looked at."""
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows, i
@@ -199,7 +204,7 @@ cdef Int8 new_int8(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py
     forced is for tests: bounds are kept whatever they cost.
     """
     cdef Int8 self = Int8.__new__(Int8)
-    cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, span, left, snapshot
+    cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, span, left, snapshot, slots
     cdef Py_ssize_t budget = KEPT_BYTES if forced else min(KEPT_BYTES, itemsize * n_obs * n_features)
     self.kernels = <const vq_int8_kernels *>kernels.int8
     self.typed = &self.kernels.typed[obs_type]
@@ -207,11 +212,11 @@ cdef Int8 new_int8(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py
     self.block_rows, self.workers = block_rows, workers
     self.bytes.n_quads = (n_features + 3) // 4
     self.bytes.span = 1
-    left = budget - n_obs * (4 * self.bytes.n_quads + 4 * sizeof(float))
+    left = budget - n_obs * (4 * self.bytes.n_quads + 16)
     self.keeps_rows = rounds > 2 and left >= 0
     snapshot = max(1, 4 * n_codes * n_features)
     for span in range(VQ_INT8_SPAN, 0, -1):
-        slots = (left - n_obs * (2 * ((n_codes + 63) // 32 * 2) // span + 2 * sizeof(float))) // snapshot
+        slots = (left - n_obs * (2 * ((n_codes + 63) // 32 * 2) // span + 8)) // snapshot
         if self.keeps_rows and slots >= LEAST_SLOTS:
             self.keeps_bounds = True
             self.bytes.span = span

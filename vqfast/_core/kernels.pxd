@@ -79,6 +79,7 @@ cdef extern from "kernels.h" nogil:
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         const void *int8  # vq_int8_kernels, int8.pxd
+        const void *tiles  # vq_tile_kernels, tiles.pxd
         vq_typed_kernels *typed
 
     const vq_kernels *vq_kernels_named(const char *)

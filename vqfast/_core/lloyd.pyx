@@ -11,6 +11,7 @@ cimport numpy as cnp
 from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
 from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
+from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
 
 from .nearest import magnitude
 
@@ -20,6 +21,14 @@ cnp.import_array()
 cdef Py_ssize_t PARTS_PER_THREAD = 8
 # Elements of work that a second thread is worth.
 cdef double WORK_PER_THREAD = 2e5
+# Tiles: enough observations to sort, of a size whose squares suit float32. With more than
+# three features boxes may be too wide: tiles of one observation in SAMPLE_STEP, which are wider
+# still, must leave out most code words.
+cdef Py_ssize_t TILE_OBS = 4096
+cdef Py_ssize_t OBS_PER_CODE = 20
+cdef double TILE_SMALLEST = 1e-12
+cdef Py_ssize_t SAMPLE_STEP = 16
+cdef double MOST_CANDIDATES = 0.75
 
 
 cdef class Means:
@@ -39,7 +48,7 @@ cdef class Means:
     cdef Py_ssize_t n_codes
     cdef readonly Py_ssize_t n_moved, n_empty
     cdef bint fixed
-    cdef double factor, low_factor
+    cdef double factor, low_factor, largest
     cdef int32_t *old
     cdef int64_t *counts
     cdef double *totals
@@ -50,7 +59,7 @@ cdef class Means:
     cdef int64_t *fixed_sums
 
     def __cinit__(self, Nearest search, weights=None):
-        cdef double largest, smallest
+        cdef double largest = 0, smallest
         cdef int exponent = 0, bits
         cdef Py_ssize_t n = search.n_obs, size = search.n_codes * search.n_features
         self.search = search
@@ -68,6 +77,7 @@ cdef class Means:
             if weights is not None and n:
                 largest *= float(weights.max())
                 smallest *= float(weights.min(initial=INFINITY, where=weights > 0))
+            self.largest = largest
             frexp(largest, &exponent)
             self.fixed = isfinite(largest) and smallest > ldexp(largest, 30 - 2 * bits)
             self.factor, self.low_factor = ldexp(1.0, bits - exponent), ldexp(1.0, bits)
@@ -93,7 +103,7 @@ cdef class Means:
         PyMem_RawFree(self.sums)
         PyMem_RawFree(self.fixed_sums)
 
-    cpdef void forget(self):
+    def forget(self):
         """The next update starts from no observation; to be called when codes change meaning."""
         self.all_new = True
 
@@ -145,19 +155,25 @@ cdef class Means:
 
     cdef void move_code(self, Py_ssize_t k, double *code_word) noexcept nogil:
         """Replace a code word that has members by their mean, in the type of the observations."""
-        cdef Py_ssize_t first = self.ends[k - 1] if k else 0, d = self.search.n_features, j
+        cdef Py_ssize_t first = self.ends[k - 1] if k else 0, d = self.search.n_features
         cdef Py_ssize_t n_events = self.ends[k] - first
         cdef const int32_t *events = self.events + first
         cdef const vq_obs *obs = &self.search.obs
-        cdef int64_t *high = self.fixed_sums + 2 * k * d
-        cdef double *sum = self.sums + k * d
+        if self.fixed:
+            self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor,
+                                        self.fixed_sums + 2 * k * d)
+        else:
+            memset(self.sums + k * d, 0, d * sizeof(double))
+            self.search.typed.add_rows(obs, events, n_events, d, self.weights_data, self.sums + k * d)
+        self.set_mean(k, code_word)
+
+    cdef void set_mean(self, Py_ssize_t k, double *code_word) noexcept nogil:
+        """From the sum, if there are members."""
+        cdef Py_ssize_t d = self.search.n_features, j
+        cdef const int64_t *high = self.fixed_sums + 2 * k * d
+        cdef const double *sum = self.sums + k * d
         cdef bint narrow = self.search.obs_type == VQ_FLOAT32
         cdef double total = self.totals[k], mean
-        if self.fixed:
-            self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor, high)
-        else:
-            memset(sum, 0, d * sizeof(double))
-            self.search.typed.add_rows(obs, events, n_events, d, self.weights_data, sum)
         if not total > 0:
             for j in range(d):
                 code_word[j] = <float>code_word[j] if narrow else code_word[j]
@@ -201,6 +217,25 @@ cdef class Means:
         for k in range(n_codes):
             self.n_empty += not self.totals[k] > 0
 
+    cdef void run_tiles(self, Tiles tiles, Py_ssize_t n_codes, double *code_book) noexcept nogil:
+        """The same for the code book that the tiles have taken."""
+        cdef Py_ssize_t d = self.search.n_features, i, k
+        cdef int w
+        if tiles.first_round:
+            memset(self.counts, 0, self.n_codes * sizeof(int64_t))
+            memset(self.fixed_sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
+        self.n_moved = tiles.run(self.factor, self.low_factor)
+        self.n_empty = 0
+        for w in range(tiles.workers):
+            for i in range(2 * n_codes * d):
+                self.fixed_sums[i] += tiles.scratch[w].sums[i]
+            for k in range(n_codes):
+                self.counts[k] += tiles.scratch[w].counts[k]
+        for k in range(n_codes):
+            self.totals[k] = <double>self.counts[k]
+            self.n_empty += self.counts[k] == 0
+            self.set_mean(k, code_book + k * d)
+
     def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
 
@@ -218,26 +253,57 @@ cdef class Means:
         return self.n_empty
 
 
+cdef Tiles tiles_for(Nearest search, Means means, Py_ssize_t n_codes, Py_ssize_t n_rounds, const double *code_book,
+                     bint forced):
+    """Tiles for a fit that they suit, or None."""
+    cdef Py_ssize_t n = search.n_obs, d = search.n_features
+    cdef vq_obs sample = search.obs
+    cdef Tiles trial
+    if not means.fixed or means.weights is not None or not 1 <= d <= VQ_TILE_FEATURES or not n:
+        return None
+    if not TILE_SMALLEST < means.largest < VQ_TILE_LARGEST:
+        return None
+    if not forced:
+        if search.forced or n_rounds <= 2 or n < max(TILE_OBS, OBS_PER_CODE * n_codes):
+            return None
+        if d > 3:
+            sample.row_stride *= SAMPLE_STEP
+            trial = new_tiles(search.kernels, &sample, n // SAMPLE_STEP, d, n_codes, 1)
+            if not trial.take_codes(code_book):
+                return None
+            trial.run(0, 0)
+            if trial.candidates() > MOST_CANDIDATES * n_codes:
+                return None
+    return new_tiles(search.kernels, &search.obs, n, d, n_codes, search.workers)
+
+
 def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes, Py_ssize_t n_rounds,
-          bint stop_on_empty=False):
+          bint stop_on_empty=False, bint tiles=False):
     """Rounds of assignment and means; codes belong to the code book before the last means.
 
     code_book (n_codes, n_features) float64 in C order and codes (n_obs,) int32 are changed
     in place. Rounds after the codes have stopped changing are not run, as they would change
     nothing. Returns the number of rounds, run or not, that left a cluster empty; with
-    stop_on_empty the first of them is the last run.
+    stop_on_empty the first of them is the last run. tiles is for tests: it forces them where
+    they are possible.
     """
     cdef Py_ssize_t done, n_with_empty = 0, n_codes = cnp.PyArray_DIM(code_book, 0)
     cdef double *words = <double *>cnp.PyArray_DATA(code_book)
     cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
     cdef double work = 0
     cdef Assignment job
+    cdef Tiles sorted_obs = tiles_for(search, means, n_codes, n_rounds, words, tiles)
+    cdef bint has_tiles = sorted_obs is not None, in_tiles = False
     job.codes, job.dist, job.dist_type, job.check_finite = codes_data, NULL, 0, False
     with nogil:
         for done in range(n_rounds):
-            job.warm = done > 0
-            search.run(words, n_codes, done > 0, &job)
-            means.run(codes_data, n_codes, words)
+            if has_tiles and (in_tiles or done == 0 or done == 1) and sorted_obs.take_codes(words):
+                in_tiles = True
+                means.run_tiles(sorted_obs, n_codes, words)
+            else:
+                job.warm = done > 0
+                search.run(words, n_codes, done > 0, &job)
+                means.run(codes_data, n_codes, words)
             if means.n_empty:
                 if stop_on_empty:
                     n_with_empty = 1
@@ -250,4 +316,6 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
                 work = 0
                 with gil:
                     PyErr_CheckSignals()
+        if in_tiles:
+            sorted_obs.expand(codes_data)
     return n_with_empty

@@ -11,6 +11,7 @@
 #include "int8.h"
 #include "kernels.h"
 #include "simd.h"
+#include "tiles.h"
 
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -23,6 +24,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "direct.inc.h"
 #include "scan.inc.h"
 #include "few.inc.h"
+#include "tiles.inc.h"
 #if defined(__AVX512VNNI__)
 #define HAVE_INT8 1
 #include "int8.inc.h"
@@ -116,6 +118,14 @@ static const vq_int8_kernels int8_kernels = {
 #define INT8_KERNELS NULL
 #endif
 
+static const vq_tile_kernels tile_kernels = {
+    .order = tiles_order,
+    .sort = tiles_sort,
+    .fill = tiles_fill,
+    .enclose = tiles_enclose,
+    .assign = tiles_assign,
+};
+
 const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .name = TEXT(VQ_ISA),
     .panel = PANEL,
@@ -128,6 +138,7 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .roots = roots,
     .peak = peak,
     .int8 = INT8_KERNELS,
+    .tiles = &tile_kernels,
     .typed =
         {
             [VQ_FLOAT32] = TYPED_TABLE(f32),

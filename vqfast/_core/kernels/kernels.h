@@ -173,6 +173,7 @@ typedef struct {
 } vq_typed_kernels;
 
 typedef struct vq_int8_kernels vq_int8_kernels; /* int8.h */
+typedef struct vq_tile_kernels vq_tile_kernels; /* tiles.h */
 
 /* One row of the table of instruction sets. */
 typedef struct {
@@ -206,6 +207,7 @@ typedef struct {
     double (*peak)(ptrdiff_t n_repetitions, float *sink);
 
     const vq_int8_kernels *int8; /* NULL without 8-bit dot products */
+    const vq_tile_kernels *tiles;
 
     vq_typed_kernels typed[2];
 } vq_kernels;
