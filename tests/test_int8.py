@@ -116,7 +116,7 @@ def test_two_vectors_a_bound(rng):
 
 
 def test_without_room_for_bounds(rng):
-    obs = clusters(2000, 48, np.dtype("f4"), rng)
+    obs = clusters(3700, 48, np.dtype("f4"), rng)
     found, _, search = trajectory(obs, obs[:900], 4)
     assert not search.int8.keeps_bounds
     np.testing.assert_array_equal(found, trajectory(obs, obs[:900], 4, path="direct")[0])

@@ -210,3 +210,52 @@ def test_global_state_is_left_alone_if_a_source_is_given():
         vqfast.kmeans(data, 4, iter=2, **source)
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     assert np.random.get_state()[2] == position
+
+
+# ---- more starts than SciPy has ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("minit", ["greedy++", "||"])
+class TestMoreStarts:
+    """Greedy k-means++ and k-means||."""
+
+    def test_starts_at_observations(self, minit, make, dtype):
+        data = contract.blobs(500, 7, 4).astype(dtype)
+        book = _seeding.start(minit, data, 12, make(3), None, 1)
+        assert book.shape == (12, 4)
+        assert {tuple(row) for row in book} <= {tuple(row) for row in data.astype("f8")}
+        assert len(np.unique(book, axis=0)) == 12
+
+    def test_the_same_for_any_workers(self, minit, make, workers):
+        data, weights = contract.blobs(3000, 9, 50), np.random.default_rng(0).random(3000)
+        for w in (None, weights):
+            expected = _seeding.start(minit, data, 20, make(1), w, 1)
+            np.testing.assert_array_equal(_seeding.start(minit, data, 20, make(1), w, workers), expected)
+
+    def test_finds_every_blob(self, minit):
+        rng = np.random.default_rng(5)
+        centres = np.arange(30)[:, None] * 100.0 + np.zeros(3)
+        data = np.repeat(centres, 40, axis=0) + rng.normal(size=(1200, 3))
+        book, _ = vqfast.kmeans2(data, 30, iter=3, minit=minit, rng=1)
+        np.testing.assert_allclose(np.sort(book[:, 0]), centres[:, 0], atol=1)
+
+    def test_zero_weights_are_never_chosen(self, minit):
+        data = np.arange(60.0).reshape(-1, 1)
+        weights = np.repeat([0.0, 1.0], 30)
+        book = _seeding.start(minit, data, 10, np.random.default_rng(2), weights, 1)
+        assert book.min() >= 30
+
+    def test_equal_observations(self, minit):
+        data = np.ones((50, 2))
+        np.testing.assert_array_equal(_seeding.start(minit, data, 5, np.random.default_rng(0), None, 1), np.ones((5, 2)))
+
+    def test_one_feature(self, minit):
+        book, codes = vqfast.kmeans2(np.r_[np.zeros(20), np.ones(20)], 2, minit=minit, rng=0)
+        np.testing.assert_array_equal(np.sort(book), [0, 1])
+        assert codes.shape == (40,)
+
+    def test_many_observations_are_sampled(self, minit):
+        data = np.random.default_rng(0).normal(size=(40_000, 2)).astype("f4")
+        book, _ = vqfast.kmeans2(data, 50, iter=5, minit=minit, rng=3)
+        assert np.isfinite(book).all()
+        assert len(np.unique(book, axis=0)) == 50

@@ -252,9 +252,11 @@ def kmeans2(
         Number of rounds. Rounds that would change nothing are not run.
     thresh : float, optional
         Not used; accepted because SciPy has it.
-    minit : {'random', 'points', '++', 'matrix'}, optional
+    minit : {'random', 'points', '++', 'matrix', 'greedy++', '||'}, optional
         The initial code book: normal draws with the mean and covariance of the data,
-        different observations, k-means++, or `k` itself.
+        different observations, k-means++ [1]_, or `k` itself. Not in SciPy: the greedy
+        k-means++, which takes the best of 2 + log(k) draws, and k-means|| [2]_, which draws
+        many at once; both look at 16 k observations, or 16,384 if that is more.
     missing : {'warn', 'raise'}, optional
         What to do when a cluster is empty: warn and leave its code word where it is, or
         raise `ClusterError`.
@@ -306,6 +308,8 @@ def kmeans2(
     ----------
     .. [1] D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding",
        Proceedings of the 18th ACM-SIAM Symposium on Discrete Algorithms (2007) 1027-1035.
+    .. [2] B. Bahmani, B. Moseley, A. Vattani, R. Kumar, S. Vassilvitskii, "Scalable
+       k-means++", Proceedings of the VLDB Endowment 5 (2012) 622-633.
 
     Examples
     --------

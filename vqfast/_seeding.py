@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._core.nearest import lower_sq_dists
+from ._core.nearest import Nearest, lower_sq_dists
 from ._validation import FLOAT64
 
 if TYPE_CHECKING:  # numpy.random is loaded with the first draw, not with the package
@@ -116,10 +116,105 @@ def _first_point(n_obs: int, rng: Rng, weights: NDArray[np.float64] | None) -> i
     return int(rng.randint(n_obs, dtype="int64"))
 
 
+# The two below look at no more observations than so many, and so many for each code word: the
+# start is a rough thing, and the fit that follows sees all of them.
+_SAMPLE, _SAMPLE_PER_CODE = 1 << 14, 16
+# Rounds of k-means||, and observations drawn in each for every code word wanted.
+_ROUNDS, _OVERSAMPLING = 5, 1.0
+
+
+def _sample(
+    data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Rows of some observations in the order of their index, and their weights."""
+    obs = data if data.ndim == 2 else data[:, None]
+    n_wanted = max(_SAMPLE, _SAMPLE_PER_CODE * k)
+    all_weights = np.ones(obs.shape[0]) if weights is None else weights
+    if obs.shape[0] <= n_wanted:
+        return obs, all_weights
+    chosen = np.sort(rng.choice(obs.shape[0], size=n_wanted, replace=False))
+    return np.ascontiguousarray(obs[chosen]), all_weights[chosen]
+
+
+def _draw(potential: NDArray[np.float64], size: int, rng: Rng) -> NDArray[np.int64]:
+    """Indices in proportion to the potential, with replacement; any if there is none left."""
+    if not potential.any():
+        potential = np.ones_like(potential)
+    cumulative = np.cumsum(potential)
+    found = np.searchsorted(cumulative, rng.uniform(size=size) * cumulative[-1], side="right")
+    return np.minimum(found, len(potential) - 1)
+
+
+def _greedy(obs: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64], workers: int) -> NDArray[np.int64]:
+    """Indices of k observations, each the best of some drawn by squared distance."""
+    n_trials = 2 + int(np.log(k))
+    chosen = _draw(weights, 1, rng)
+    sq_dists = np.full(obs.shape[0], np.inf)
+    lower_sq_dists(obs, np.array(obs[chosen[0]], dtype=FLOAT64), sq_dists, workers)
+    while len(chosen) < k:
+        best = (np.inf, -1, sq_dists)
+        for candidate in _draw(sq_dists * weights, n_trials, rng):
+            lowered = sq_dists.copy()
+            lower_sq_dists(obs, np.array(obs[candidate], dtype=FLOAT64), lowered, workers)
+            best = min(best, (float((lowered * weights).sum()), int(candidate), lowered), key=lambda trial: trial[0])
+        chosen, sq_dists = np.append(chosen, best[1]), best[2]
+    return chosen
+
+
+def greedy_plus_plus(
+    data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int
+) -> NDArray[Any]:
+    """Greedy k-means++: of 2 + log(k) draws by squared distance the one that leaves the least.
+
+    Looks at no more than 16 k observations (at least 16,384), drawn first: O(k^2 log(k)
+    n_features). Arthur and Vassilvitskii, SODA 2007, section 6.
+    """
+    obs, sample_weights = _sample(data, k, rng, weights)
+    book = np.array(obs[_greedy(obs, k, rng, sample_weights, workers)], dtype=FLOAT64)
+    return book if data.ndim == 2 else book[:, 0]
+
+
+def scalable(data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None, workers: int) -> NDArray[Any]:
+    """k-means||: five rounds draw about k observations each by squared distance, all at once.
+
+    The greedy k-means++ then chooses k of them, weighted by how many observations are nearest
+    to each. Looks at a sample as `greedy_plus_plus` does. B. Bahmani et al., "Scalable
+    k-means++", PVLDB 5 (2012) 622-633.
+    """
+    obs, sample_weights = _sample(data, k, rng, weights)
+    candidates, codes = _draw(sample_weights, 1, rng), np.zeros(obs.shape[0], dtype=np.int32)
+    sq_dists, dist = np.full(obs.shape[0], np.inf), np.empty(obs.shape[0])
+    new = candidates
+    for _ in range(_ROUNDS):
+        Nearest(obs, len(new), workers).assign(np.array(obs[new], dtype=FLOAT64), codes, dist)
+        sq_dists = np.minimum(sq_dists, dist * dist)
+        potential = sq_dists * sample_weights
+        if not potential.any():
+            break
+        share = _OVERSAMPLING * k * potential / potential.sum()
+        new = np.flatnonzero(rng.uniform(size=len(share)) < share)
+        if not len(new):
+            break
+        candidates = np.append(candidates, new)
+    candidates = np.unique(candidates)
+    if len(candidates) < k:
+        rest = np.setdiff1d(np.arange(obs.shape[0]), candidates)
+        candidates = np.append(candidates, rng.permutation(rest)[: k - len(candidates)])
+    if len(candidates) < k:
+        raise ValueError(f"minit='||' needs at least {k} observations, got {obs.shape[0]}")
+    Nearest(obs, len(candidates), workers).assign(np.array(obs[candidates], dtype=FLOAT64), codes)
+    counts = np.bincount(codes, weights=sample_weights, minlength=len(candidates))
+    few = np.ascontiguousarray(obs[candidates])
+    book = np.array(few[_greedy(few, k, rng, counts, workers)], dtype=FLOAT64)
+    return book if data.ndim == 2 else book[:, 0]
+
+
 INITIALISERS: dict[str, Callable[..., NDArray[Any]]] = {
     "random": random_normal,
     "points": points,
     "++": plus_plus,
+    "greedy++": greedy_plus_plus,
+    "||": scalable,
 }
 
 

@@ -13,7 +13,7 @@ from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
 
-from .nearest import magnitude
+from .nearest import extents
 
 cnp.import_array()
 
@@ -72,8 +72,7 @@ cdef class Means:
             # and so do n fractions times 2^(62 - ceil(log2 n)): 2 * bits from the largest value
             # to the unit. The smallest one keeps the 24 bits of a float, and some to spare.
             bits = 62 - <int>ceil(log2(<double>max(n, 1)))
-            largest = magnitude(search.array, search.workers)
-            smallest = magnitude(search.array, search.workers, smallest=True)
+            largest, smallest = extents(search.array, search.workers)
             if weights is not None and n:
                 largest *= float(weights.max())
                 smallest *= float(weights.min(initial=INFINITY, where=weights > 0))
@@ -159,6 +158,8 @@ cdef class Means:
         cdef Py_ssize_t n_events = self.ends[k] - first
         cdef const int32_t *events = self.events + first
         cdef const vq_obs *obs = &self.search.obs
+        if not n_events and not self.all_new:
+            return  # it is where it was
         if self.fixed:
             self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor,
                                         self.fixed_sums + 2 * k * d)
@@ -239,8 +240,9 @@ cdef class Means:
     def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
 
-        Rows without members stay (as float32 where the observations are); members (bool,
-        n_codes) says which have some. Returns the number of those without.
+        code_book is that of the last update, unless forget was called since. Rows without
+        members stay (as float32 where the observations are); members (bool, n_codes) says which
+        have some. Returns the number of those without.
         """
         cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)
         cdef const int32_t *codes_data = <const int32_t *>cnp.PyArray_DATA(codes)

@@ -46,6 +46,11 @@ cdef Py_ssize_t BLOCK_ROWS = 768
 # The int8 path: fewer codes do not pay for the bytes of the observations; a block's bytes and
 # the lowest scores of its vectors of codes stay in the second-level cache.
 cdef Py_ssize_t INT8_CODES = 64
+# With bounds they pay from fewer features on, and with many features from fewer codes.
+cdef Py_ssize_t INT8_FIT_FEATURES = 14
+cdef Py_ssize_t INT8_FIT_CODES = 4
+# Fewer observations do not pay for the bytes of the codes.
+cdef Py_ssize_t OBS_PER_CODE = 4
 cdef Py_ssize_t INT8_BLOCK_ROWS = 512
 cdef Py_ssize_t INT8_BLOCK_BYTES = 1 << 17
 cdef Py_ssize_t INT8_BLOCK_MINIMA = 1 << 18
@@ -167,13 +172,15 @@ cdef class Nearest:
 
     cdef int best_path(self) noexcept:
         """The path that shapes suggest; the int8 path looks at its hits later."""
-        if self.n_features <= LANES_LIMIT:
-            return VQ_DIRECT if self.n_obs < DIRECT_OBS_LANES else VQ_LANES
-        if self.n_obs < DIRECT_OBS_PANELS:
+        cdef bint lanes = self.n_features <= LANES_LIMIT, fits = self.rounds > 2
+        if self.n_obs < (DIRECT_OBS_LANES if lanes else DIRECT_OBS_PANELS):
             return VQ_DIRECT
-        if self.kernels.int8 == NULL or self.n_codes < INT8_CODES or self.n_features > VQ_INT8_FEATURES:
-            return VQ_PANELS
-        return VQ_INT8
+        if (self.kernels.int8 != NULL and self.n_features <= VQ_INT8_FEATURES
+                and self.n_features >= (INT8_FIT_FEATURES if fits else LANES_LIMIT + 1)
+                and self.n_codes >= (INT8_FIT_CODES if fits and not lanes else INT8_CODES)
+                and self.n_obs >= OBS_PER_CODE * self.n_codes):
+            return VQ_INT8
+        return VQ_LANES if lanes else VQ_PANELS
 
     cdef int settle_on(self, int path) except -1:
         """Blocks and memory for a path, forgetting what there was before."""
@@ -499,46 +506,61 @@ cdef Py_ssize_t take_part(const Pass *rows, Py_ssize_t part, vq_obs *obs) noexce
     return max(0, min(rows.part_rows, rows.n_rows - first))
 
 
-def magnitude(cnp.ndarray obs, int workers=1, isa=None, bint smallest=False):
-    """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite.
+def magnitude(cnp.ndarray obs, int workers=1, isa=None):
+    """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite."""
+    return extents(obs, workers, isa, False)[0]
 
-    With smallest, the smallest one that is not zero instead; inf if there is none.
-    """
+
+def extents(cnp.ndarray obs, int workers=1, isa=None, bint both=True):
+    """The same and the smallest absolute value that is not zero: inf if there is none."""
     cdef Py_ssize_t n_parts = max(1, min(workers, MOST_PARTS, cnp.PyArray_SIZE(obs) // ELEMENTS_PER_PART)), i
-    cdef double[64] results  # MOST_PARTS
-    cdef double largest = 0, lowest = INFINITY
+    cdef double[64] highest  # MOST_PARTS
+    cdef double[64] lowest
+    cdef double *lows = lowest if both else NULL
+    cdef double largest = 0, smallest = INFINITY
     cdef vq_team team
     cdef Pass rows
     begin_pass(&rows, obs, isa, n_parts)
     with nogil:
         vq_team_begin(&team, n_parts, 0, n_parts)
         if n_parts == 1:
-            magnitudes(&team, 0, &rows, smallest, results)
+            measure_parts(&team, 0, &rows, highest, lows)
         else:
             with parallel(num_threads=vq_team_threads(n_parts)):
                 vq_team_enter(&team, threadid())
-                magnitudes(&team, threadid(), &rows, smallest, results)
-    if smallest:
-        for i in range(n_parts):
-            lowest = min(lowest, results[i])
-        return lowest
+                measure_parts(&team, threadid(), &rows, highest, lows)
     for i in range(n_parts):
-        if not results[i] <= largest:  # also a NaN
-            largest = results[i]
+        smallest = min(smallest, lowest[i]) if both else smallest
+        if not highest[i] <= largest:  # also a NaN
+            largest = highest[i]
             if largest != largest:
                 break
-    return largest
+    return largest, smallest
 
 
-cdef void magnitudes(vq_team *team, int worker, const Pass *rows, bint smallest, double *results) noexcept nogil:
-    cdef Py_ssize_t part = vq_team_next(team, worker), n
+cdef void measure_parts(vq_team *team, int worker, const Pass *rows, double *highest, double *lowest) noexcept nogil:
+    """By pieces that stay in the first-level cache for the second look."""
+    cdef Py_ssize_t part = vq_team_next(team, worker), n, i, piece = max(1, 4096 // max(1, rows.n_features))
+    cdef Py_ssize_t n_rows
+    cdef double found
     cdef vq_obs obs
     while part >= 0:
         n = take_part(rows, part, &obs)
-        if smallest:
-            results[part] = rows.typed.smallest(&obs, n, rows.n_features)
+        if lowest == NULL:
+            highest[part] = rows.typed.magnitude(&obs, n, rows.n_features)
         else:
-            results[part] = rows.typed.magnitude(&obs, n, rows.n_features)
+            highest[part], lowest[part] = 0, INFINITY
+            i = 0
+            while i < n:
+                n_rows = min(piece, n - i)
+                found = rows.typed.magnitude(&obs, n_rows, rows.n_features)
+                if not found <= highest[part]:
+                    highest[part] = found
+                    if found != found:
+                        break
+                lowest[part] = min(lowest[part], rows.typed.smallest(&obs, n_rows, rows.n_features))
+                obs.data = <const char *>obs.data + n_rows * obs.row_stride * rows.itemsize
+                i += n_rows
         part = vq_team_next(team, worker)
 
 
