@@ -108,7 +108,6 @@ class ScikitLearn(Contender):
         options = dict(init=code_book, n_init=1, max_iter=rounds, tol=0, algorithm=self.algorithm)
         return lambda: self.lib.KMeans(k, **options).fit(obs).cluster_centers_
 
-
     def start(self, obs: np.ndarray, n_codes: int) -> Job:
         return lambda: self.lib.kmeans_plusplus(obs, n_codes, n_local_trials=1, random_state=0)[0]
 

@@ -141,7 +141,7 @@ def kmeans_tasks(data: dict[str, np.ndarray]) -> list[Task]:
         tasks += [_fit_task("blobs", _blobs(200000, d), 256), _fit_task("uniform", _uniform(200000, d), 256)]
     tasks += [_fit_task("blobs", _blobs(1000000, d), 10) for d in (32, 256)]
     tasks += [_whole_fit("china.jpg", photograph(), 64)]
-    tasks += [_whole_fit(name, obs, 256) for name, obs in data.items() if 20 * 256 < len(obs)]
+    tasks += [_whole_fit(name, obs, 256) for name, obs in data.items() if len(obs) > 20 * 256]
     return tasks
 
 

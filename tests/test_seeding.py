@@ -247,7 +247,9 @@ class TestMoreStarts:
 
     def test_equal_observations(self, minit):
         data = np.ones((50, 2))
-        np.testing.assert_array_equal(_seeding.start(minit, data, 5, np.random.default_rng(0), None, 1), np.ones((5, 2)))
+        np.testing.assert_array_equal(
+            _seeding.start(minit, data, 5, np.random.default_rng(0), None, 1), np.ones((5, 2))
+        )
 
     def test_one_feature(self, minit):
         book, codes = vqfast.kmeans2(np.r_[np.zeros(20), np.ones(20)], 2, minit=minit, rng=0)

@@ -142,7 +142,7 @@ def _draw(potential: NDArray[np.float64], size: int, rng: Rng) -> NDArray[np.int
         potential = np.ones_like(potential)
     cumulative = np.cumsum(potential)
     found = np.searchsorted(cumulative, rng.uniform(size=size) * cumulative[-1], side="right")
-    return np.minimum(found, len(potential) - 1)
+    return np.asarray(np.minimum(found, len(potential) - 1), dtype=np.int64)
 
 
 def _greedy(obs: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64], workers: int) -> NDArray[np.int64]:
@@ -203,7 +203,7 @@ def scalable(data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] 
     if len(candidates) < k:
         raise ValueError(f"minit='||' needs at least {k} observations, got {obs.shape[0]}")
     Nearest(obs, len(candidates), workers).assign(np.array(obs[candidates], dtype=FLOAT64), codes)
-    counts = np.bincount(codes, weights=sample_weights, minlength=len(candidates))
+    counts = np.bincount(codes, weights=sample_weights, minlength=len(candidates)).astype(FLOAT64)
     few = np.ascontiguousarray(obs[candidates])
     book = np.array(few[_greedy(few, k, rng, counts, workers)], dtype=FLOAT64)
     return book if data.ndim == 2 else book[:, 0]

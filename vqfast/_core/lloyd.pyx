@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
-from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
+from .kernels cimport VQ_FLOAT32, vq_obs
 from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
@@ -89,7 +89,8 @@ cdef class Means:
             self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
             self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
-        if not (self.old and self.counts and self.totals and self.events and self.ends and (self.sums or self.fixed_sums)):
+        if not (self.old and self.counts and self.totals and self.events and self.ends
+                and (self.sums or self.fixed_sums)):
             raise MemoryError
         self.forget()
 

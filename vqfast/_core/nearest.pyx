@@ -5,7 +5,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, uintptr_t
+from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -245,7 +245,8 @@ cdef class Nearest:
         cdef char *cursor = base
         cdef Py_ssize_t k = self.n_codes, d = self.n_features, w
         cdef Py_ssize_t whole = (k + 2 * self.kernels.panel) * d
-        cdef bint scans = self.wanted_path != VQ_DIRECT, panels = self.wanted_path == VQ_PANELS, int8 = self.wanted_path == VQ_INT8
+        cdef bint scans = self.wanted_path != VQ_DIRECT, panels = self.wanted_path == VQ_PANELS
+        cdef bint int8 = self.wanted_path == VQ_INT8
         cdef vq_scratch *scratch
         self.book.n_features = d
         self.book.shift = <double *>vq_take(&cursor, 8 * d)

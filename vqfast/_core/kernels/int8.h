@@ -111,21 +111,21 @@ typedef struct {
 
 /* Scratch of one worker; arrays have room for whole sixteens of rows. */
 typedef struct {
-    float *row;       /* (n_features) y of one observation */
-    float *minima;    /* (n_vectors, row_step) lowest scores */
-    float *best;      /* (rows) the lowest minimum, or the nearest bound */
-    int32_t *vectors; /* (rows) where it is */
-    int32_t *own;     /* (rows) position of the own code */
-    float *own_dists; /* (rows) packed distance to the own code as computed; -1: not needed */
-    float *dists;     /* (rows) the same of the best code so far */
-    int32_t *codes;   /* (rows) the best code so far */
+    float *row;        /* (n_features) y of one observation */
+    float *minima;     /* (n_vectors, row_step) lowest scores */
+    float *best;       /* (rows) the lowest minimum, or the nearest bound */
+    int32_t *vectors;  /* (rows) where it is */
+    int32_t *own;      /* (rows) position of the own code */
+    float *own_dists;  /* (rows) packed distance to the own code as computed; -1: not needed */
+    float *dists;      /* (rows) the same of the best code so far */
+    int32_t *codes;    /* (rows) the best code so far */
     uint8_t *in_doubt; /* (rows) whether another one is within the roundings */
-    float *limits;    /* (rows) a score above it plus the error cannot win */
-    float *facts;     /* (rows, VQ_INT8_FACTS) what a tile needs of a row, see finish_own */
-    float *upper;     /* (rows) distance to the own code, rounded up; -inf where nothing is needed */
-    float *inverses;  /* (rows) 1 / unit of the bounds, rounded down */
-    float *heights;   /* (rows) |y|^2 less the roundings of a score */
-    int32_t *list;    /* (rows + 16) */
+    float *limits;     /* (rows) a score above it plus the error cannot win */
+    float *facts;      /* (rows, VQ_INT8_FACTS) what a tile needs of a row, see finish_own */
+    float *upper;      /* (rows) distance to the own code, rounded up; -inf where nothing is needed */
+    float *inverses;   /* (rows) 1 / unit of the bounds, rounded down */
+    float *heights;    /* (rows) |y|^2 less the roundings of a score */
+    int32_t *list;     /* (rows + 16) */
     vq_int8_hit *hits; /* (hit_capacity) */
     ptrdiff_t hit_capacity;
     ptrdiff_t n_hits;
@@ -141,8 +141,8 @@ typedef struct {
     /* Codes of a block. bounds may be NULL; with warm (or in a later round of bounds), codes
      * holds guesses on entry. */
     void (*assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_int8_book *bytes,
-                   const vq_int8_rows *rows, const vq_int8_bounds *bounds, vq_scratch *exact,
-                   vq_int8_scratch *scratch, int warm, int32_t *codes);
+                   const vq_int8_rows *rows, const vq_int8_bounds *bounds, vq_scratch *exact, vq_int8_scratch *scratch,
+                   int warm, int32_t *codes);
 } vq_int8_typed;
 
 struct vq_int8_kernels {

@@ -243,15 +243,16 @@ INLINE __m256 row_minima(const __m512 a[ROWS8])
     __m512 pairs[4], fours[2];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
-        pairs[i] = _mm512_min_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
+        pairs[i] =
+            _mm512_min_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         __m512d even = _mm512_castps_pd(pairs[2 * i]), odd = _mm512_castps_pd(pairs[2 * i + 1]);
         fours[i] = _mm512_min_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(even, odd)),
                                  _mm512_castpd_ps(_mm512_unpackhi_pd(even, odd)));
     }
-    __m512 eight = _mm512_min_ps(_mm512_shuffle_f32x4(fours[0], fours[1], 0x88),
-                                 _mm512_shuffle_f32x4(fours[0], fours[1], 0xdd));
+    __m512 eight =
+        _mm512_min_ps(_mm512_shuffle_f32x4(fours[0], fours[1], 0x88), _mm512_shuffle_f32x4(fours[0], fours[1], 0xdd));
     eight = _mm512_min_ps(eight, _mm512_shuffle_f32x4(eight, eight, 0xb1));
     return _mm512_castps512_ps256(_mm512_shuffle_f32x4(eight, eight, 0x08));
 }
@@ -349,14 +350,12 @@ static int32_t lowest_position(const vq_int8_book *bytes, const vq_int8_rows *ro
         for (int c = 0; c < 4; c++) {
             int32_t quad;
             memcpy(&quad, q + 4 * (t + c), sizeof quad);
-            sums[c] = add_products(sums[c], _mm512_set1_epi32(quad),
-                                          _mm512_loadu_si512(codes + (t + c) * VECTOR * 4));
+            sums[c] = add_products(sums[c], _mm512_set1_epi32(quad), _mm512_loadu_si512(codes + (t + c) * VECTOR * 4));
         }
     for (; t < n_quads; t++) {
         int32_t quad;
         memcpy(&quad, q + 4 * t, sizeof quad);
-        sums[0] =
-            add_products(sums[0], _mm512_set1_epi32(quad), _mm512_loadu_si512(codes + t * VECTOR * 4));
+        sums[0] = add_products(sums[0], _mm512_set1_epi32(quad), _mm512_loadu_si512(codes + t * VECTOR * 4));
     }
     sums[0] = _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
     __m512 all = int8_score(sums[0], rows->units[i] * bytes->units[v], _mm512_loadu_ps(bytes->half_norms + v * VECTOR));
@@ -441,8 +440,9 @@ INLINE void listed_tile(const vq_int8_book *bytes, const vq_int8_rows *rows, con
 #pragma GCC unroll 2
     for (int w = 0; w < n_vectors; w++) {
         const __m512 half_norms = _mm512_loadu_ps(bytes->half_norms + (v + w) * VECTOR);
-        const __m512i positions = _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                                   _mm512_set1_epi32((int32_t)(v + w) * VECTOR));
+        const __m512i positions =
+            _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                             _mm512_set1_epi32((int32_t)(v + w) * VECTOR));
         float units[ROWS8], highest[ROWS8];
         __m512 scores[ROWS8];
         _mm256_storeu_ps(units, _mm256_mul_ps(row_units, _mm256_set1_ps(bytes->units[v + w])));
@@ -500,7 +500,8 @@ INLINE void fill_list(int32_t *list, ptrdiff_t n)
 INLINE ptrdiff_t append_rows(int32_t *list, ptrdiff_t n, ptrdiff_t i, __mmask16 needed)
 {
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi32(needed, _mm512_add_epi32(lanes, _mm512_set1_epi32((int32_t)i))));
+    _mm512_storeu_si512(list + n,
+                        _mm512_maskz_compress_epi32(needed, _mm512_add_epi32(lanes, _mm512_set1_epi32((int32_t)i))));
     return n + __builtin_popcount(needed);
 }
 
@@ -532,8 +533,8 @@ INLINE float upper_of(const vq_code_book *book, float norm, float dist)
 }
 
 /* The first entries, from the lowest scores of all vectors. */
-static void first_bounds(const vq_code_book *book, const vq_int8_book *bytes, const vq_int8_rows *rows, ptrdiff_t n_rows,
-                         const vq_int8_bounds *bounds, vq_int8_scratch *scratch)
+static void first_bounds(const vq_code_book *book, const vq_int8_book *bytes, const vq_int8_rows *rows,
+                         ptrdiff_t n_rows, const vq_int8_bounds *bounds, vq_int8_scratch *scratch)
 {
     const ptrdiff_t row_step = bounds->row_step, span = bytes->span;
     for (ptrdiff_t i = 0; i < row_step; i++) {
@@ -549,8 +550,9 @@ static void first_bounds(const vq_code_book *book, const vq_int8_book *bytes, co
         for (ptrdiff_t i = 0; i < row_step; i += 16) {
             __m512 nearest = _mm512_set1_ps(INFINITY);
             for (ptrdiff_t v = g * span; v < (g + 1) * span; v++) {
-                nearest = _mm512_min_ps(nearest, _mm512_fnmadd_ps(score_error(bytes, rows, v, i), _mm512_set1_ps(BOUND_UP),
-                                                                  _mm512_loadu_ps(scratch->minima + v * row_step + i)));
+                nearest =
+                    _mm512_min_ps(nearest, _mm512_fnmadd_ps(score_error(bytes, rows, v, i), _mm512_set1_ps(BOUND_UP),
+                                                            _mm512_loadu_ps(scratch->minima + v * row_step + i)));
             }
             __m512 sq_dists = _mm512_fmadd_ps(nearest, _mm512_set1_ps(2), _mm512_loadu_ps(scratch->heights + i));
             _mm256_storeu_si256((__m256i *)(bounds->lower + g * row_step + i),
@@ -569,7 +571,8 @@ INLINE __m512 bounds_now(uint16_t *lower, __m512 units, __m512 inverses, __m512 
                                                 _mm512_set1_epi32(slot));
         if (old) {
             __m512 kept = _mm512_mul_ps(_mm512_max_ps(now, _mm512_setzero_ps()), inverses);
-            __m512i fresh = _mm512_or_si512(_mm512_slli_epi32(_mm512_cvttps_epi32(kept), SLOT_BITS), _mm512_set1_epi32(slot));
+            __m512i fresh =
+                _mm512_or_si512(_mm512_slli_epi32(_mm512_cvttps_epi32(kept), SLOT_BITS), _mm512_set1_epi32(slot));
             _mm256_mask_storeu_epi16(lower, old, _mm512_cvtepi32_epi16(fresh));
         }
     }
@@ -638,8 +641,9 @@ static void finish_own(const vq_code_book *book, const vq_int8_rows *rows, ptrdi
         __m512 sq_upper = _mm512_mul_ps(upper, upper);
         __m512 spare = _mm512_fmadd_ps(norm, norm, _mm512_add_ps(sq_upper, sq_longest));
         spare = _mm512_mul_ps(spare, _mm512_set1_ps(0x1p-21f));
-        __m512 band = _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_set1_ps(book->band_square), norm, _mm512_set1_ps(book->band_norm)),
-                                      norm, _mm512_set1_ps(book->band_constant));
+        __m512 band =
+            _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_set1_ps(book->band_square), norm, _mm512_set1_ps(book->band_norm)),
+                            norm, _mm512_set1_ps(book->band_constant));
         band = _mm512_add_ps(band, spare);
         __mmask16 needed = _mm512_cmp_ps_mask(dist, _mm512_setzero_ps(), _CMP_GE_OQ)
                            & _mm512_cmp_ps_mask(norm, _mm512_set1_ps(INFINITY), _CMP_LT_OQ);

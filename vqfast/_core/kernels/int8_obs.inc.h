@@ -123,8 +123,7 @@ static void TYPED(int8_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
 {
     scan_first(bytes, rows, n_rows, row_step, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
-        scratch->own[i] =
-            warm ? bytes->positions[codes[i]] : lowest_position(bytes, rows, i, scratch->vectors[i]);
+        scratch->own[i] = warm ? bytes->positions[codes[i]] : lowest_position(bytes, rows, i, scratch->vectors[i]);
         scratch->codes[i] = bytes->order[scratch->own[i]];
         if (!(book->half_norms[scratch->codes[i]] < INFINITY)) /* no code word at all, or a bad guess */
             scratch->in_doubt[i] = ALL_IN_DOUBT;
@@ -143,9 +142,9 @@ static void TYPED(int8_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
 /* A later round: the own codes of the rows that need it, then the pairs that the bounds do not
  * exclude. Where the last round needed little, a row is passed over while its old distance and
  * its code's step stay below all bounds. */
-static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
-                              const vq_int8_book *bytes, const vq_int8_rows *rows, const vq_int8_bounds *bounds,
-                              const int32_t *codes, vq_int8_scratch *scratch)
+static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_int8_book *bytes,
+                              const vq_int8_rows *rows, const vq_int8_bounds *bounds, const int32_t *codes,
+                              vq_int8_scratch *scratch)
 {
     const ptrdiff_t n_groups = bytes->n_vectors / bytes->span;
     const int lazy = *bounds->n_needed < 4 * n_rows;
@@ -199,9 +198,9 @@ static int32_t TYPED(int8_decide)(const vq_obs *obs, ptrdiff_t i, const vq_code_
     return nearest_candidate(TYPED(widen)(obs, i, book->n_features, row), book, &candidates);
 }
 
-static void TYPED(int8_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
-                               const vq_int8_book *bytes, const vq_int8_rows *rows, const vq_int8_bounds *bounds,
-                               vq_scratch *exact, vq_int8_scratch *scratch, int warm, int32_t *codes)
+static void TYPED(int8_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_int8_book *bytes,
+                               const vq_int8_rows *rows, const vq_int8_bounds *bounds, vq_scratch *exact,
+                               vq_int8_scratch *scratch, int warm, int32_t *codes)
 {
     const ptrdiff_t row_step = (n_rows + 15) / 16 * 16, d = book->n_features;
     const int follow = bounds && !bounds->first_round;

@@ -39,23 +39,23 @@ typedef struct {
 typedef struct {
     ptrdiff_t n_features;
     ptrdiff_t n_tiles;
-    float *points;        /* (n_tiles, n_features, VQ_TILE) */
-    int32_t *weights;     /* (n_tiles, VQ_TILE) how many observations are merged; 0 in what fills the last tile */
-    int32_t *codes;       /* (n_tiles, VQ_TILE) */
-    int32_t *single;      /* (n_tiles) the code of all, or -1 */
-    float *boxes;         /* (n_tiles, 2, n_features) centre, half widths */
-    float *group_boxes;   /* (n_groups, 2, n_features) of VQ_TILE_GROUP tiles */
+    float *points;      /* (n_tiles, n_features, VQ_TILE) */
+    int32_t *weights;   /* (n_tiles, VQ_TILE) how many observations are merged; 0 in what fills the last tile */
+    int32_t *codes;     /* (n_tiles, VQ_TILE) */
+    int32_t *single;    /* (n_tiles) the code of all, or -1 */
+    float *boxes;       /* (n_tiles, 2, n_features) centre, half widths */
+    float *group_boxes; /* (n_groups, 2, n_features) of VQ_TILE_GROUP tiles */
 } vq_tiles;
 
 /* Scratch and sums of one worker. A row of sums is (2, n_features) as in move_rows. */
 typedef struct {
-    float *sq_dists;       /* (step) */
-    vq_tile_codes group;   /* room for all code words */
+    float *sq_dists;     /* (step) */
+    vq_tile_codes group; /* room for all code words */
     vq_tile_codes tile;
-    int64_t *sums;         /* (n_codes, 2, n_features) what the codes gained in this round */
-    int64_t *counts;       /* (n_codes) */
-    int64_t n_moved;       /* observations with a new code */
-    int64_t n_candidates;  /* added up over the tiles */
+    int64_t *sums;        /* (n_codes, 2, n_features) what the codes gained in this round */
+    int64_t *counts;      /* (n_codes) */
+    int64_t n_moved;      /* observations with a new code */
+    int64_t n_candidates; /* added up over the tiles */
 } vq_tile_scratch;
 
 struct vq_tile_kernels {
