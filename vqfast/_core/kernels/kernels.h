@@ -174,6 +174,8 @@ typedef struct {
                       int64_t *sums);
 } vq_typed_kernels;
 
+#include "lvq.h"
+
 /* One row of the table of instruction sets. */
 typedef struct {
     const char *name;
@@ -206,6 +208,8 @@ typedef struct {
     double (*peak)(ptrdiff_t n_repetitions, float *sink);
 
     vq_typed_kernels typed[2];
+
+    const vq_lvq_kernels *lvq; /* [2], by element type */
 } vq_kernels;
 
 /* Rows of the table, dispatch.c. */

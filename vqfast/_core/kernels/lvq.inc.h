@@ -1,0 +1,480 @@
+/* The steps of learning vector quantization for one element type, see lvq.h.
+ *
+ * The including file defines REAL, TYPED(name) and LINE, LINE_INTS, LINE_ROWS: a vector of a
+ * line, one of equally wide integers, and the rows whose sums are folded at once.
+ */
+#define LINE_SIZE ((ptrdiff_t)(VQ_LVQ_LINE / sizeof(REAL)))
+#define LINE_AT(p) (*(const LINE *)(p))
+
+/* The observation as a padded row of the model. */
+INLINE const REAL *TYPED(lvq_load)(const vq_lvq_model *model, const vq_obs *obs, ptrdiff_t i)
+{
+    const REAL *x = (const REAL *)obs->data + i * obs->row_stride;
+    REAL *row = model->obs; /* its last features stay zero */
+    if (obs->feature_stride == 1)
+        memcpy(row, x, (size_t)model->n_features * sizeof(REAL));
+    else
+        for (ptrdiff_t j = 0; j < model->n_features; j++)
+            row[j] = x[j * obs->feature_stride];
+    return row;
+}
+
+/* One term of a sum: of a squared distance, or of an inner product. */
+INLINE LINE TYPED(lvq_term)(LINE x, LINE w, int is_distance)
+{
+    if (!is_distance)
+        return x * w;
+    LINE t = x - w;
+    return t * t;
+}
+
+/* sums[i] of row i and x. Called with a constant is_distance. */
+INLINE void TYPED(lvq_sums)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width, const REAL *x, int is_distance,
+                            REAL *sums)
+{
+    ptrdiff_t i = 0;
+    for (; i + LINE_ROWS <= n_rows; i += LINE_ROWS) {
+        LINE p[LINE_ROWS] = {{0}};
+        for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
+#pragma GCC unroll 16
+            for (ptrdiff_t r = 0; r < LINE_ROWS; r++)
+                p[r] += TYPED(lvq_term)(LINE_AT(x + j), LINE_AT(rows + (i + r) * width + j), is_distance);
+        TYPED(fold)(p, sums + i);
+    }
+    if (i < n_rows) {
+        LINE p[LINE_ROWS] = {{0}};
+        for (ptrdiff_t r = 0; r < n_rows - i; r++) {
+            LINE sum = {0};
+            for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
+                sum += TYPED(lvq_term)(LINE_AT(x + j), LINE_AT(rows + (i + r) * width + j), is_distance);
+            p[r] = sum;
+        }
+        TYPED(fold)(p, sums + i);
+    }
+}
+
+/* Past the last prototype sq_dists holds +inf, up to a whole line. */
+INLINE void TYPED(lvq_end)(REAL *sq_dists, ptrdiff_t n)
+{
+    for (; n % LINE_SIZE; n++)
+        sq_dists[n] = INFINITY;
+}
+
+static void TYPED(lvq_sq_dists)(const vq_lvq_model *model, const REAL *x)
+{
+    TYPED(lvq_sums)(model->prototypes, model->n_prototypes, model->width, x, 1, model->sq_dists);
+    TYPED(lvq_end)(model->sq_dists, model->n_prototypes);
+}
+
+/* Index of the lowest, the first of equals; 0 if there is nothing below +inf. */
+static ptrdiff_t TYPED(lvq_nearest)(const REAL *sq_dists, ptrdiff_t n)
+{
+    LINE best = (LINE){0} + (REAL)INFINITY;
+    LINE_INTS at = {0};
+    for (ptrdiff_t i = 0; i < n; i += LINE_SIZE) {
+        const LINE d = LINE_AT(sq_dists + i);
+        const LINE_INTS less = (LINE_INTS)(d < best), now = (LINE_INTS){0} + (REAL_BITS)i;
+        best = (LINE)(((LINE_INTS)d & less) | ((LINE_INTS)best & ~less));
+        at = (now & less) | (at & ~less);
+    }
+    REAL lowest = best[0];
+    for (int l = 1; l < LINE_SIZE; l++)
+        lowest = best[l] < lowest ? best[l] : lowest;
+    const LINE_INTS others = (LINE_INTS)(best != (LINE){0} + lowest), big = (LINE_INTS){0} + INT32_MAX;
+    const LINE_INTS lanes = TYPED(lvq_lanes), found = ((at + lanes) & ~others) | (big & others);
+    REAL_BITS first = found[0];
+    for (int l = 1; l < LINE_SIZE; l++)
+        first = found[l] < first ? found[l] : first;
+    return (ptrdiff_t)first;
+}
+
+INLINE REAL *TYPED(lvq_prototype)(const vq_lvq_model *model, ptrdiff_t i)
+{
+    return (REAL *)model->prototypes + i * model->width;
+}
+
+/* w += factor * (x - w) */
+INLINE void TYPED(lvq_move)(REAL *w, ptrdiff_t width, const REAL *x, double factor)
+{
+    const REAL f = (REAL)factor;
+    for (ptrdiff_t j = 0; j < width; j += LINE_SIZE) {
+        const LINE old = LINE_AT(w + j);
+        *(LINE *)(w + j) = old + f * (LINE_AT(x + j) - old);
+    }
+}
+
+/* w += factor * step */
+INLINE void TYPED(lvq_add)(REAL *w, ptrdiff_t width, const REAL *step, double factor)
+{
+    const REAL f = (REAL)factor;
+    for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
+        *(LINE *)(w + j) = LINE_AT(w + j) + f * LINE_AT(step + j);
+}
+
+/* ---- LVQ1, OLVQ1 -------------------------------------------------------------------- */
+
+static void TYPED(lvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+{
+    (void)rule;
+    TYPED(lvq_sq_dists)(model, x);
+    const ptrdiff_t i = TYPED(lvq_nearest)(model->sq_dists, model->n_prototypes);
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, model->labels[i] == class ? rate : -rate);
+}
+
+static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+{
+    (void)rate;
+    TYPED(lvq_sq_dists)(model, x);
+    const ptrdiff_t i = TYPED(lvq_nearest)(model->sq_dists, model->n_prototypes);
+    const double own = model->rates[i], moved = model->labels[i] == class ? own : -own, next = own / (1 + moved);
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, moved);
+    model->rates[i] = next < rule->rate ? next : rule->rate;
+}
+
+/* ---- LVQ2, LVQ2.1, LVQ3 ------------------------------------------------------------- */
+
+static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+{
+    REAL *sq_dists = model->sq_dists;
+    if (model->n_prototypes < 2)
+        return;
+    TYPED(lvq_sq_dists)(model, x);
+    const ptrdiff_t i = TYPED(lvq_nearest)(sq_dists, model->n_prototypes);
+    const REAL nearest = sq_dists[i];
+    const int right = model->labels[i] == class;
+    sq_dists[i] = INFINITY;
+    const ptrdiff_t j = TYPED(lvq_nearest)(sq_dists, model->n_prototypes);
+    const int next_right = model->labels[j] == class;
+    double move_i = 0, move_j = 0;
+    if (right && next_right) {
+        move_i = move_j = rule->epsilon * rate;
+    } else if (right && rule->when_correct == VQ_LVQ_ATTRACT) {
+        move_i = rate;
+    } else if ((right && rule->when_correct == VQ_LVQ_PAIR) || (!right && next_right)) {
+        if ((double)nearest > rule->window * (double)sq_dists[j]) {
+            move_i = right ? rate : -rate;
+            move_j = -move_i;
+        }
+    }
+    if (move_i != 0)
+        TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, move_i);
+    if (move_j != 0)
+        TYPED(lvq_move)(TYPED(lvq_prototype)(model, j), model->width, x, move_j);
+}
+
+/* ---- GLVQ, GMLVQ -------------------------------------------------------------------- */
+
+/* The nearest right and the nearest wrong prototype; returns 0 if a kind is missing or both
+ * distances are zero. Overwrites the distances of the right ones. */
+INLINE int TYPED(lvq_both)(vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, ptrdiff_t *right,
+                           ptrdiff_t *wrong, double factors[2])
+{
+    REAL *sq_dists = model->sq_dists, lowest = INFINITY;
+    const ptrdiff_t first = model->starts[class], last = model->starts[class + 1];
+    *right = first;
+    for (ptrdiff_t i = first; i < last; i++) {
+        if (sq_dists[i] < lowest) {
+            lowest = sq_dists[i];
+            *right = i;
+        }
+        sq_dists[i] = INFINITY;
+    }
+    *wrong = TYPED(lvq_nearest)(sq_dists, model->n_prototypes);
+    const double plus = (double)lowest, minus = (double)sq_dists[*wrong], sum = plus + minus;
+    if (!(sum > 0 && sum < INFINITY))
+        return 0;
+    double slope = 1;
+    if (rule->beta > 0) {
+        const double e = exp1(-rule->beta * fabs((plus - minus) / sum));
+        slope = rule->beta * e / ((1 + e) * (1 + e));
+    }
+    const double g = 4 * slope / sum;
+    factors[0] = g * (minus / sum);
+    factors[1] = g * (plus / sum);
+    return 1;
+}
+
+static void TYPED(glvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+{
+    ptrdiff_t right, wrong;
+    double factors[2];
+    TYPED(lvq_sq_dists)(model, x);
+    if (!TYPED(lvq_both)(model, rule, class, &right, &wrong, factors))
+        return;
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, right), model->width, x, fmin(1, rate * factors[0]));
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, wrong), model->width, x, -fmin(1, rate * factors[1]));
+}
+
+/* A tile of the products rows (n, width) times matrix (d, rank_width), each added up in the
+ * order of the features. */
+INLINE void TYPED(lvq_tile)(const REAL *rows, ptrdiff_t width, const REAL *matrix, ptrdiff_t d, ptrdiff_t rank_width,
+                            int n_rows, int n_lines, REAL *products)
+{
+    LINE sums[LVQ_TILE_ROWS][LVQ_TILE_LINES] = {{{0}}};
+    for (ptrdiff_t k = 0; k < d; k++)
+#pragma GCC unroll 4
+        for (int r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+            for (int l = 0; l < n_lines; l++)
+                sums[r][l] += rows[r * width + k] * LINE_AT(matrix + k * rank_width + l * LINE_SIZE);
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+        for (int l = 0; l < n_lines; l++)
+            *(LINE *)(products + r * rank_width + l * LINE_SIZE) = sums[r][l];
+}
+
+static void TYPED(lvq_products)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width, const REAL *matrix, ptrdiff_t d,
+                                ptrdiff_t rank_width, REAL *products)
+{
+    enum { R = LVQ_TILE_ROWS, C = LVQ_TILE_LINES };
+    for (ptrdiff_t i = 0; i < n_rows;) {
+        const int whole = n_rows - i >= R;
+        const REAL *x = rows + i * width;
+        REAL *out = products + i * rank_width;
+        for (ptrdiff_t l = 0; l < rank_width;) {
+            if (rank_width - l >= C * LINE_SIZE) {
+                if (whole)
+                    TYPED(lvq_tile)(x, width, matrix + l, d, rank_width, R, C, out + l);
+                else
+                    TYPED(lvq_tile)(x, width, matrix + l, d, rank_width, 1, C, out + l);
+                l += C * LINE_SIZE;
+            } else {
+                if (whole)
+                    TYPED(lvq_tile)(x, width, matrix + l, d, rank_width, R, 1, out + l);
+                else
+                    TYPED(lvq_tile)(x, width, matrix + l, d, rank_width, 1, 1, out + l);
+                l += LINE_SIZE;
+            }
+        }
+        i += whole ? R : 1;
+    }
+}
+
+/* With u = x - w, z = omega u and the factors c of lvq_both, for the nearest right (+) and
+ * wrong (-) prototype, c limited to 1 as in GLVQ:
+ *     w+ += a c+ omega' z+;    w- -= a c- omega' z-;
+ *     omega -= b (c+ z+ u+' - c- z- u-'), b = a matrix_rate, then omega /= |omega|.
+ * The matrix is kept as omega' / scale, so that dividing by the norm costs nothing; the norm
+ * is that of the stored elements in their order, by sum() of lvq.h. A term of the matrix's step is
+ * limited to half of its norm. */
+static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+{
+    const ptrdiff_t width = model->width, rank_width = model->rank_width, d = model->n_features;
+    REAL *u = model->differences, *z = model->projections, *sq_dists = model->sq_dists, *matrix = model->matrix;
+    const REAL *w = model->prototypes;
+    for (ptrdiff_t j = 0; j < model->n_prototypes * width; j += LINE_SIZE)
+        *(LINE *)(u + j) = LINE_AT(x + j % width) - LINE_AT(w + j);
+    TYPED(lvq_products)(u, model->n_prototypes, width, matrix, d, rank_width, z);
+    const REAL sq_scale = (REAL)(model->scale * model->scale);
+    for (ptrdiff_t i = 0; i < model->n_prototypes; i++) {
+        LINE p = {0};
+        for (ptrdiff_t l = 0; l < rank_width; l += LINE_SIZE)
+            p += LINE_AT(z + i * rank_width + l) * LINE_AT(z + i * rank_width + l);
+        sq_dists[i] = TYPED(fold1)(p) * sq_scale;
+    }
+    TYPED(lvq_end)(sq_dists, model->n_prototypes);
+    ptrdiff_t pair[2];
+    double factors[2];
+    if (!TYPED(lvq_both)(model, rule, class, &pair[0], &pair[1], factors))
+        return;
+    REAL steps[2];
+    for (int s = 0; s < 2; s++) {
+        const REAL *own_u = u + pair[s] * width, *own_z = z + pair[s] * rank_width;
+        REAL *move = (REAL *)model->moves + s * width;
+        REAL size[2];
+        TYPED(lvq_sums)(matrix, d, rank_width, own_z, 0, move);
+        for (ptrdiff_t j = d; j < width; j++)
+            move[j] = 0;
+        TYPED(lvq_add)(TYPED(lvq_prototype)(model, pair[s]), width, move,
+                       (s ? -1 : 1) * fmin(1, rate * factors[s]) * (model->scale * model->scale));
+        LINE p = {0}, q = {0};
+        for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
+            p += LINE_AT(own_u + j) * LINE_AT(own_u + j);
+        for (ptrdiff_t l = 0; l < rank_width; l += LINE_SIZE)
+            q += LINE_AT(own_z + l) * LINE_AT(own_z + l);
+        size[0] = TYPED(fold1)(p);
+        size[1] = TYPED(fold1)(q);
+        /* |z u'| in units of the norm of omega, which is one */
+        const double norm = sqrt((double)size[0]) * sqrt((double)size[1]) * model->scale;
+        const double wanted = rate * rule->matrix_rate * factors[s];
+        steps[s] = (REAL)((s ? 1 : -1) * (wanted * norm > 0.5 ? 0.5 / norm : wanted));
+    }
+    const REAL *up = u + pair[0] * width, *um = u + pair[1] * width;
+    const REAL *zp = z + pair[0] * rank_width, *zm = z + pair[1] * rank_width;
+    LINE norm = {0};
+    for (ptrdiff_t k = 0; k < d; k++) {
+        const REAL fp = steps[0] * up[k], fm = steps[1] * um[k];
+        for (ptrdiff_t l = 0; l < rank_width; l += LINE_SIZE) {
+            REAL *element = matrix + k * rank_width + l;
+            const LINE moved = LINE_AT(element) + (fp * LINE_AT(zp + l) + fm * LINE_AT(zm + l));
+            *(LINE *)element = moved;
+            norm += moved * moved;
+        }
+    }
+    const double length = sqrt((double)TYPED(fold1)(norm));
+    model->scale = 1 / length;
+    if (length > 0x1p10 || length < 0x1p-10) {
+        const REAL factor = (REAL)model->scale;
+        for (ptrdiff_t j = 0; j < d * rank_width; j += LINE_SIZE)
+            *(LINE *)(matrix + j) = factor * LINE_AT(matrix + j);
+        model->scale = 1;
+    }
+}
+
+/* ---- RSLVQ -------------------------------------------------------------------------- */
+
+static void TYPED(rslvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+{
+    const ptrdiff_t n = model->n_prototypes, first = model->starts[class], last = model->starts[class + 1];
+    const double per_distance = 1 / (2 * rule->variance), step = rate / rule->variance;
+    double *factors = model->factors;
+    REAL *sq_dists = model->sq_dists;
+    TYPED(lvq_sq_dists)(model, x);
+    const double lowest = (double)sq_dists[TYPED(lvq_nearest)(sq_dists, n)];
+    if (!(lowest < INFINITY))
+        return;
+    vd8 sums = {0};
+    for (ptrdiff_t i = 0; i < n; i += 8) {
+        const vd8 p = exp8((lowest - TYPED(load8)(sq_dists + i)) * per_distance);
+        *(vd8 *)(factors + i) = p;
+        sums += p;
+    }
+    const double total = fold1_f64(sums), each = step / total;
+    double own = INFINITY, own_total = 0;
+    for (ptrdiff_t i = first; i < last; i++)
+        own = (double)sq_dists[i] < own ? (double)sq_dists[i] : own;
+    for (ptrdiff_t i = first; i < last; i++)
+        own_total += exp1((own - (double)sq_dists[i]) * per_distance);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        double factor = -each * factors[i];
+        if (first <= i && i < last)
+            factor += step * (exp1((own - (double)sq_dists[i]) * per_distance) / own_total);
+        if (fabs(factor) > 1e-12 * step)
+            TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, factor);
+    }
+}
+
+/* ---- runs of steps ------------------------------------------------------------------ */
+
+/* Lines of the next observation that are asked for in advance. */
+enum { TYPED(LVQ_PREFETCHED) = 16 };
+
+#define LVQ_TRAIN(step)                                                                                                \
+    static void TYPED(step##_train)(vq_lvq_model * model, const vq_lvq_rule *rule, const vq_obs *obs,                  \
+                                    const int32_t *classes, const int64_t *order, const double *rates,                 \
+                                    ptrdiff_t n_steps)                                                                 \
+    {                                                                                                                  \
+        for (ptrdiff_t t = 0; t < n_steps; t++) {                                                                      \
+            const REAL *x = TYPED(lvq_load)(model, obs, (ptrdiff_t)order[t]);                                          \
+            const REAL *next = (const REAL *)obs->data + order[t + 1 < n_steps ? t + 1 : t] * obs->row_stride;         \
+            for (ptrdiff_t j = 0; j < model->width && j < TYPED(LVQ_PREFETCHED) * LINE_SIZE; j += LINE_SIZE)           \
+                __builtin_prefetch((const char *)next + j * (ptrdiff_t)sizeof(REAL));                                  \
+            TYPED(step)(model, rule, x, classes[order[t]], rates[t]);                                                  \
+        }                                                                                                              \
+    }
+
+LVQ_TRAIN(lvq1_step)
+LVQ_TRAIN(olvq1_step)
+LVQ_TRAIN(pairs_step)
+LVQ_TRAIN(glvq_step)
+LVQ_TRAIN(gmlvq_step)
+LVQ_TRAIN(rslvq_step)
+#undef LVQ_TRAIN
+
+static double TYPED(lvq_spread)(vq_lvq_model *model, const void *centre)
+{
+    const REAL *sq_dists = model->sq_dists;
+    double largest = 0;
+    TYPED(lvq_sq_dists)(model, centre);
+    for (ptrdiff_t i = 0; i < model->n_prototypes; i++) {
+        if (!(sq_dists[i] < INFINITY))
+            return INFINITY;
+        largest = (double)sq_dists[i] > largest ? (double)sq_dists[i] : largest;
+    }
+    return largest;
+}
+
+/* ---- passes over the observations --------------------------------------------------- */
+
+/* Four chains of multiply and shift over the bits of the values as doubles, 0.0 for -0.0. */
+static void TYPED(lvq_hashes)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const int32_t *classes,
+                              uint64_t *hashes)
+{
+    const uint64_t factor = 0x9e3779b97f4a7c15u;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const REAL *x = (const REAL *)obs->data + i * obs->row_stride;
+        uint64_t h[4] = {(uint64_t)classes[i] + 1, 2, 3, 4};
+        for (ptrdiff_t j = 0; j < n_features; j++) {
+            const double value = (double)x[j * obs->feature_stride] + 0.0;
+            uint64_t bits;
+            memcpy(&bits, &value, sizeof bits);
+            h[j % 4] = (h[j % 4] ^ bits) * factor;
+            h[j % 4] ^= h[j % 4] >> 32;
+        }
+        uint64_t all = 0;
+        for (int r = 0; r < 4; r++) {
+            all = (all ^ h[r]) * factor;
+            all ^= all >> 29;
+        }
+        hashes[i] = all;
+    }
+}
+
+static void TYPED(lvq_class_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features,
+                                      const double *prototypes, const int32_t *starts, ptrdiff_t n_classes, double *row,
+                                      double *lowest)
+{
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const double *x = TYPED(widen)(obs, i, n_features, row);
+        for (ptrdiff_t c = 0; c < n_classes; c++) {
+            double best = INFINITY;
+            for (ptrdiff_t k = starts[c]; k < starts[c + 1]; k++) {
+                const double sq_dist = sq_dist_f64(x, prototypes + k * n_features, n_features);
+                best = sq_dist < best ? sq_dist : best;
+            }
+            lowest[i * n_classes + c] = best;
+        }
+    }
+}
+
+static void TYPED(lvq_posteriors)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *prototypes,
+                                  const int32_t *starts, ptrdiff_t n_classes, double variance, double *row,
+                                  double *sq_dists, double *posterior)
+{
+    const ptrdiff_t n = starts[n_classes];
+    const double per_distance = 1 / (2 * variance);
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const double *x = TYPED(widen)(obs, i, n_features, row);
+        double lowest = INFINITY, total = 0;
+        for (ptrdiff_t k = 0; k < n; k++) {
+            sq_dists[k] = sq_dist_f64(x, prototypes + k * n_features, n_features);
+            lowest = sq_dists[k] < lowest ? sq_dists[k] : lowest;
+        }
+        lowest = lowest < INFINITY ? lowest : 0; /* all too far for a double: equally likely */
+        for (ptrdiff_t k = 0; k < n; k += 8)
+            *(vd8 *)(sq_dists + k) = exp8((lowest - load8_f64(sq_dists + k)) * per_distance);
+        for (ptrdiff_t c = 0; c < n_classes; c++) {
+            double sum = 0;
+            for (ptrdiff_t k = starts[c]; k < starts[c + 1]; k++)
+                sum += sq_dists[k];
+            posterior[i * n_classes + c] = sum;
+            total += sum;
+        }
+        for (ptrdiff_t c = 0; c < n_classes; c++)
+            posterior[i * n_classes + c] /= total;
+    }
+}
+
+static void TYPED(lvq_project)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *matrix,
+                               ptrdiff_t rank, ptrdiff_t rank_width, double *row, double *projected)
+{
+    double *z = row + n_features;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        lvq_products_f64(TYPED(widen)(obs, i, n_features, row), 1, n_features, matrix, n_features, rank_width, z);
+        memcpy(projected + i * rank, z, (size_t)rank * sizeof *z);
+    }
+}
+
+#undef LINE_SIZE
+#undef LINE_AT

@@ -1,0 +1,156 @@
+/* Sums along the features for learning vector quantization: a line (64 bytes) of floats or
+ * doubles at a time, and the elements of several sums folded together, see lvq.h. */
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
+#define LVQ_SHUFFLE(indices, a, b, ...) __builtin_shuffle(a, b, (indices){__VA_ARGS__})
+#else
+#define LVQ_SHUFFLE(indices, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+
+typedef float vf16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float vf4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double vd4 __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int32_t vi16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t vi4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int64_t vl8 __attribute__((vector_size(64), aligned(8), may_alias));
+typedef int64_t vl4 __attribute__((vector_size(32), aligned(8), may_alias));
+
+/* fold4: four vectors of four elements give their four sums. */
+INLINE vd4 fold4_f64(vd4 a, vd4 b, vd4 c, vd4 d)
+{
+    vd4 ab = LVQ_SHUFFLE(vl4, a, b, 0, 1, 4, 5) + LVQ_SHUFFLE(vl4, a, b, 2, 3, 6, 7);
+    vd4 cd = LVQ_SHUFFLE(vl4, c, d, 0, 1, 4, 5) + LVQ_SHUFFLE(vl4, c, d, 2, 3, 6, 7);
+    return LVQ_SHUFFLE(vl4, ab, cd, 0, 2, 4, 6) + LVQ_SHUFFLE(vl4, ab, cd, 1, 3, 5, 7);
+}
+
+INLINE vf4 fold4_f32(vf4 a, vf4 b, vf4 c, vf4 d)
+{
+    vf4 ab = LVQ_SHUFFLE(vi4, a, b, 0, 1, 4, 5) + LVQ_SHUFFLE(vi4, a, b, 2, 3, 6, 7);
+    vf4 cd = LVQ_SHUFFLE(vi4, c, d, 0, 1, 4, 5) + LVQ_SHUFFLE(vi4, c, d, 2, 3, 6, 7);
+    return LVQ_SHUFFLE(vi4, ab, cd, 0, 2, 4, 6) + LVQ_SHUFFLE(vi4, ab, cd, 1, 3, 5, 7);
+}
+
+#if defined(__AVX512F__)
+
+enum { LVQ_ROWS_F64 = 8, LVQ_ROWS_F32 = 16, LVQ_TILE_ROWS = 4, LVQ_TILE_LINES = 4 };
+
+INLINE vd8 halves_f64(vd8 a, vd8 b)
+{
+    return LVQ_SHUFFLE(vl8, a, b, 0, 1, 2, 3, 8, 9, 10, 11) + LVQ_SHUFFLE(vl8, a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+INLINE vd8 quarters_f64(vd8 a, vd8 b)
+{
+    return LVQ_SHUFFLE(vl8, a, b, 0, 1, 4, 5, 8, 9, 12, 13) + LVQ_SHUFFLE(vl8, a, b, 2, 3, 6, 7, 10, 11, 14, 15);
+}
+
+INLINE void fold_f64(const vd8 *p, double *sums)
+{
+    vd8 a = quarters_f64(halves_f64(p[0], p[1]), halves_f64(p[2], p[3]));
+    vd8 b = quarters_f64(halves_f64(p[4], p[5]), halves_f64(p[6], p[7]));
+    *(vd8 *)sums = LVQ_SHUFFLE(vl8, a, b, 0, 2, 4, 6, 8, 10, 12, 14) + LVQ_SHUFFLE(vl8, a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+
+INLINE vf16 halves_f32(vf16 a, vf16 b)
+{
+    return LVQ_SHUFFLE(vi16, a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+           + LVQ_SHUFFLE(vi16, a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+
+INLINE vf16 quarters_f32(vf16 a, vf16 b)
+{
+    return LVQ_SHUFFLE(vi16, a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
+           + LVQ_SHUFFLE(vi16, a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+
+INLINE vf16 eighths_f32(vf16 a, vf16 b)
+{
+    return LVQ_SHUFFLE(vi16, a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29)
+           + LVQ_SHUFFLE(vi16, a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
+}
+
+INLINE void fold_f32(const vf16 *p, float *sums)
+{
+    vf16 q[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        q[i] = quarters_f32(halves_f32(p[4 * i], p[4 * i + 1]), halves_f32(p[4 * i + 2], p[4 * i + 3]));
+    vf16 a = eighths_f32(q[0], q[1]), b = eighths_f32(q[2], q[3]);
+    *(vf16 *)sums = LVQ_SHUFFLE(vi16, a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+                    + LVQ_SHUFFLE(vi16, a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+
+#else
+
+enum { LVQ_ROWS_F64 = 4, LVQ_ROWS_F32 = 4, LVQ_TILE_ROWS = 2, LVQ_TILE_LINES = 2 };
+
+INLINE void fold_f64(const vd8 *p, double *sums)
+{
+    vd4 q[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const double *half = (const double *)&p[i];
+        q[i] = *(const vd4 *)half + *(const vd4 *)(half + 4);
+    }
+    *(vd4 *)sums = fold4_f64(q[0], q[1], q[2], q[3]);
+}
+
+INLINE void fold_f32(const vf16 *p, float *sums)
+{
+    vf4 q[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const float *part = (const float *)&p[i];
+        q[i] = (*(const vf4 *)part + *(const vf4 *)(part + 8)) + (*(const vf4 *)(part + 4) + *(const vf4 *)(part + 12));
+    }
+    *(vf4 *)sums = fold4_f32(q[0], q[1], q[2], q[3]);
+}
+
+#endif
+
+/* exp(t) of eight t <= 0. */
+INLINE vd8 exp8(vd8 t)
+{
+    static const double taylor[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880,
+                                    1.0 / 40320,      1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,
+                                    1.0 / 6,          1.0 / 2,         1.0,            1.0};
+    const double round = 0x1.8p52; /* adding it leaves an integer in the low bits */
+    const vl8 low = t < -700.0;
+    t = (vd8)(((vl8)t & ~low) | ((vl8)((vd8){0} - 700.0) & low));
+    vd8 n = t * 0x1.71547652b82fep0 + round;
+    const vl8 exponent = ((vl8)n + 1023) << 52;
+    n -= round;
+    const vd8 r = (t - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
+    vd8 sum = (vd8){0} + taylor[0];
+#pragma GCC unroll 13
+    for (int i = 1; i < 14; i++)
+        sum = sum * r + taylor[i];
+    return sum * (vd8)exponent;
+}
+
+/* exp(t) of one t <= 0. */
+INLINE double exp1(double t)
+{
+    vd8 all = exp8((vd8){0} + t);
+    return *(double *)&all;
+}
+
+/* The sum of one line. */
+INLINE double fold1_f64(vd8 p)
+{
+    const double *e = (const double *)&p;
+    return ((e[0] + e[4]) + (e[2] + e[6])) + ((e[1] + e[5]) + (e[3] + e[7]));
+}
+
+INLINE float fold1_f32(vf16 p)
+{
+    const float *e = (const float *)&p;
+    float q[4];
+    for (int r = 0; r < 4; r++)
+        q[r] = (e[r] + e[r + 8]) + (e[r + 4] + e[r + 12]);
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+/* The number of each element of a line. */
+static const vl8 lvq_lanes_f64 = {0, 1, 2, 3, 4, 5, 6, 7};
+static const vi16 lvq_lanes_f32 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
