@@ -27,6 +27,8 @@ from .data import (
 )
 from .start import check_start, counts_of, start_by_name, start_from_arrays
 
+# What a fit sets besides the public attributes.
+_PRIVATE = ("_starts", "_timing")
 # Steps between two looks at the prototypes where an explicit order makes no epochs.
 _FEWEST_STEPS = 1024
 # partial_fit goes on learning past the end of its schedule at this share of the first rate.
@@ -194,19 +196,20 @@ class LVQClassifier(Classifier):
         if order is not None and sample_weight is not None:
             raise ValueError("order and sample_weight exclude each other: order says what is presented how often")
         given = None if order is None else as_order(order, len(np.asarray(X)))
-        before = {name: value for name, value in vars(self).items() if name.endswith("_") or name.startswith("_")}
+        before = dict(vars(self))
         try:
             self._forget()
             data = self._data(X, y, sample_weight, True)
             self._fit_first(data, given, rng)
         except BaseException:
-            self._forget()
+            vars(self).clear()
             vars(self).update(before)
             raise
         return self
 
     def _forget(self) -> None:
-        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_")]:
+        """Drop what an earlier fit has found, and nothing that others have attached."""
+        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
             delattr(self, name)
 
     def _fit_first(self, data: TrainingData, order: NDArray[np.int64] | None, rng: np.random.Generator) -> None:
@@ -370,10 +373,6 @@ class LVQClassifier(Classifier):
         Nearest(obs, len(book), workers).assign(book, codes)
         return codes
 
-    def _class_sq_dists(self, obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
-        book = np.ascontiguousarray(self.prototypes_, dtype=np.float64)
-        return class_sq_dists(obs, book, self._starts, workers)
-
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Label of the nearest prototype of every observation.
 
@@ -395,30 +394,6 @@ class LVQClassifier(Classifier):
         """
         obs, workers = self._observations(X)
         return np.take(self.prototype_labels_, self._nearest(obs, workers))
-
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """How much nearer each class is than the others, from -1 to 1.
-
-        Parameters
-        ----------
-        X : array_like, shape (n_obs, n_features)
-            One observation a row.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_obs, n_classes) or (n_obs,)
-            ``(other - own) / (other + own)``, with the squared distances to the nearest
-            prototype of the class and to the nearest one of all others. For two classes it is
-            a vector, that of the second class.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As in `predict`.
-        """
-        obs, workers = self._observations(X)
-        margins = relative_margins(self._class_sq_dists(obs, workers))
-        return margins[:, -1].copy() if margins.shape[1] <= 2 else margins
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the observations that get their label.
@@ -446,6 +421,38 @@ class LVQClassifier(Classifier):
         labels = as_labels(y, len(predicted), type(self).__name__)
         weights = check_weights(sample_weight, len(predicted))
         return float(np.average(predicted == labels, weights=weights))
+
+
+class DistanceClassifier(LVQClassifier):
+    """Models whose confidence is a comparison of distances."""
+
+    def _class_sq_dists(self, obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
+        book = np.ascontiguousarray(self.prototypes_, dtype=np.float64)
+        return class_sq_dists(obs, book, self._starts, workers)
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """How much nearer each class is than the others, from -1 to 1.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_obs, n_features)
+            One observation a row.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_obs, n_classes) or (n_obs,)
+            ``(other - own) / (other + own)``, with the squared distances to the nearest
+            prototype of the class and to the nearest one of all others. For two classes it is
+            a vector, that of the second class.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `predict`.
+        """
+        obs, workers = self._observations(X)
+        margins = relative_margins(self._class_sq_dists(obs, workers))
+        return margins[:, -1].copy() if margins.shape[1] <= 2 else margins
 
 
 def relative_margins(sq_dists: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._core.lvq import Training, class_sq_dists, posteriors, project
 from .._core.nearest import Nearest
-from .base import LVQClassifier, check_count, check_number
+from .base import DistanceClassifier, LVQClassifier, check_count, check_number
 from .data import TrainingData
 
 # Rows that are projected at once for prediction, to bound the memory.
@@ -38,7 +38,7 @@ class _Cost(LVQClassifier):
         return self.learning_rate_
 
 
-class GLVQ(_Cost):
+class GLVQ(_Cost, DistanceClassifier):
     _rule = "glvq"
 
     def __init__(
@@ -76,7 +76,7 @@ class GLVQ(_Cost):
         return {"beta": float(self.beta)}
 
 
-class GMLVQ(_Cost):
+class GMLVQ(_Cost, DistanceClassifier):
     _rule = "gmlvq"
 
     projection_: NDArray[np.float64]

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.lvq import WHEN_CORRECT, Training
-from .base import LVQClassifier, check_number
+from .base import DistanceClassifier, check_number
 
 _WINDOW_ON = ("distance", "squared_distance")
 
 
-class LVQ1(LVQClassifier):
+class LVQ1(DistanceClassifier):
     _rule = "lvq1"
 
     def __init__(
@@ -42,7 +42,7 @@ class LVQ1(LVQClassifier):
         self.workers = workers
 
 
-class OLVQ1(LVQClassifier):
+class OLVQ1(DistanceClassifier):
     _rule = "olvq1"
     schedule = "constant"
     decay = 1.0
@@ -91,7 +91,7 @@ class OLVQ1(LVQClassifier):
         self.learning_rates_ = training.rates()
 
 
-class _Pairs(LVQClassifier):
+class _Pairs(DistanceClassifier):
     """The rules that compare the two nearest prototypes."""
 
     _rule = "pairs"

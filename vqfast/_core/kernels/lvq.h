@@ -12,8 +12,8 @@
  *   sq_dist(x, w)   = sum((x - w)^2)
  *   move(w, f)      : w += (REAL)f * (x - w)
  *   exp(t)          for t <= 0: with n = round(t log2 e) and r = t - n ln 2 (in two parts) the
- *                   Taylor polynomial of degree 13 in r by Horner's rule, times 2^n; t below
- *                   -700 counts as -700. Within 4 units in the last place.
+ *                   Taylor polynomial of degree 13 in r, see exp8, times 2^n; t below -700
+ *                   counts as -700. Within 2 units in the last place.
  * Rates and factors are computed in double. The nearest prototype is that of the lowest index.
  *
  * One step, x being an observation of class y, d the squared distances, i the nearest prototype

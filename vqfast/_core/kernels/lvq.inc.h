@@ -6,16 +6,18 @@
 #define LINE_SIZE ((ptrdiff_t)(VQ_LVQ_LINE / sizeof(REAL)))
 #define LINE_AT(p) (*(const LINE *)(p))
 
-/* The observation as a padded row of the model. */
+/* The observation as whole lines at a line's start: rows of X may straddle lines. */
 INLINE const REAL *TYPED(lvq_load)(const vq_lvq_model *model, const vq_obs *obs, ptrdiff_t i)
 {
     const REAL *x = (const REAL *)obs->data + i * obs->row_stride;
     REAL *row = model->obs; /* its last features stay zero */
+    const ptrdiff_t d = model->n_features;
+    ptrdiff_t j = 0;
     if (obs->feature_stride == 1)
-        memcpy(row, x, (size_t)model->n_features * sizeof(REAL));
-    else
-        for (ptrdiff_t j = 0; j < model->n_features; j++)
-            row[j] = x[j * obs->feature_stride];
+        for (; j + LINE_SIZE <= d; j += LINE_SIZE)
+            *(LINE *)(row + j) = LINE_AT(x + j);
+    for (; j < d; j++)
+        row[j] = x[j * obs->feature_stride];
     return row;
 }
 
@@ -28,64 +30,99 @@ INLINE LINE TYPED(lvq_term)(LINE x, LINE w, int is_distance)
     return t * t;
 }
 
-/* sums[i] of row i and x. Called with a constant is_distance. */
+/* Partial sums of n_rows rows and x, side by side for the sake of latency. Called with constants. */
+INLINE void TYPED(lvq_partial)(const REAL *rows, int n_rows, ptrdiff_t width, const REAL *x, int is_distance, LINE *p)
+{
+    LINE sums[LINE_ROWS] = {{0}};
+    for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++)
+            sums[r] += TYPED(lvq_term)(LINE_AT(x + j), LINE_AT(rows + r * width + j), is_distance);
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++)
+        p[r] = sums[r];
+}
+
+/* sums[i] of row i and x; past the last row +inf, up to a whole group of LINE_ROWS. Called
+ * with a constant is_distance. */
 INLINE void TYPED(lvq_sums)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width, const REAL *x, int is_distance,
                             REAL *sums)
 {
     ptrdiff_t i = 0;
     for (; i + LINE_ROWS <= n_rows; i += LINE_ROWS) {
-        LINE p[LINE_ROWS] = {{0}};
-        for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
-#pragma GCC unroll 16
-            for (ptrdiff_t r = 0; r < LINE_ROWS; r++)
-                p[r] += TYPED(lvq_term)(LINE_AT(x + j), LINE_AT(rows + (i + r) * width + j), is_distance);
+        LINE p[LINE_ROWS];
+        TYPED(lvq_partial)(rows + i * width, LINE_ROWS, width, x, is_distance, p);
         TYPED(fold)(p, sums + i);
     }
     if (i < n_rows) {
-        LINE p[LINE_ROWS] = {{0}};
-        for (ptrdiff_t r = 0; r < n_rows - i; r++) {
-            LINE sum = {0};
-            for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
-                sum += TYPED(lvq_term)(LINE_AT(x + j), LINE_AT(rows + (i + r) * width + j), is_distance);
-            p[r] = sum;
+        LINE p[LINE_ROWS];
+        int r = 0, left = (int)(n_rows - i);
+        for (; r + 4 <= left; r += 4)
+            TYPED(lvq_partial)(rows + (i + r) * width, 4, width, x, is_distance, p + r);
+        if (r + 2 <= left) {
+            TYPED(lvq_partial)(rows + (i + r) * width, 2, width, x, is_distance, p + r);
+            r += 2;
         }
+        if (r < left)
+            TYPED(lvq_partial)(rows + (i + r) * width, 1, width, x, is_distance, p + r);
+        for (r = left; r < LINE_ROWS; r++)
+            p[r] = (LINE){0} + (REAL)INFINITY;
         TYPED(fold)(p, sums + i);
     }
 }
 
-/* Past the last prototype sq_dists holds +inf, up to a whole line. */
-INLINE void TYPED(lvq_end)(REAL *sq_dists, ptrdiff_t n)
-{
-    for (; n % LINE_SIZE; n++)
-        sq_dists[n] = INFINITY;
-}
-
+/* Squared distances of all prototypes; past the last one +inf, up to a whole line. */
 static void TYPED(lvq_sq_dists)(const vq_lvq_model *model, const REAL *x)
 {
-    TYPED(lvq_sums)(model->prototypes, model->n_prototypes, model->width, x, 1, model->sq_dists);
-    TYPED(lvq_end)(model->sq_dists, model->n_prototypes);
+    const ptrdiff_t n = model->n_prototypes;
+    REAL *sq_dists = model->sq_dists;
+    TYPED(lvq_sums)(model->prototypes, n, model->width, x, 1, sq_dists);
+    for (ptrdiff_t i = (n + LINE_ROWS - 1) / LINE_ROWS * LINE_ROWS; i % LINE_SIZE; i++)
+        sq_dists[i] = INFINITY;
 }
 
-/* Index of the lowest, the first of equals; 0 if there is nothing below +inf. */
-static ptrdiff_t TYPED(lvq_nearest)(const REAL *sq_dists, ptrdiff_t n)
+/* The lowest of an element for each lane, and its index; the first of equals. */
+INLINE ptrdiff_t TYPED(lvq_lowest)(LINE best, LINE_INTS at)
+{
+    REAL lowest = best[0];
+#if defined(__AVX512F__)
+    lowest = TYPED(lowest)(best);
+    const unsigned lanes = TYPED(equal)(best, lowest);
+    if (__builtin_expect((lanes & (lanes - 1)) == 0, 1)) {
+        REAL_BITS found[LINE_SIZE];
+        memcpy(found, &at, sizeof at);
+        return (ptrdiff_t)found[__builtin_ctz(lanes)];
+    }
+#endif
+    for (int l = 1; l < LINE_SIZE; l++)
+        lowest = best[l] < lowest ? best[l] : lowest;
+    REAL_BITS first = INT32_MAX;
+    for (int l = 0; l < LINE_SIZE; l++)
+        first = best[l] == lowest && at[l] < first ? at[l] : first;
+    return (ptrdiff_t)first;
+}
+
+/* Index of the lowest distance among those from first to last - 1, or among all others; the
+ * first of equals. Distances are read from whole lines. Called with a constant inside. */
+INLINE ptrdiff_t TYPED(lvq_nearest_of)(const REAL *sq_dists, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last, int inside)
 {
     LINE best = (LINE){0} + (REAL)INFINITY;
     LINE_INTS at = {0};
-    for (ptrdiff_t i = 0; i < n; i += LINE_SIZE) {
+    for (ptrdiff_t i = inside ? first / LINE_SIZE * LINE_SIZE : 0; i < (inside ? last : n); i += LINE_SIZE) {
         const LINE d = LINE_AT(sq_dists + i);
-        const LINE_INTS less = (LINE_INTS)(d < best), now = (LINE_INTS){0} + (REAL_BITS)i;
+        const LINE_INTS now = TYPED(lvq_lanes) + (REAL_BITS)i;
+        const LINE_INTS within = (now >= (REAL_BITS)first) & (now < (REAL_BITS)last);
+        const LINE_INTS less = (LINE_INTS)(d < best) & (inside ? within : ~within);
         best = (LINE)(((LINE_INTS)d & less) | ((LINE_INTS)best & ~less));
         at = (now & less) | (at & ~less);
     }
-    REAL lowest = best[0];
-    for (int l = 1; l < LINE_SIZE; l++)
-        lowest = best[l] < lowest ? best[l] : lowest;
-    const LINE_INTS others = (LINE_INTS)(best != (LINE){0} + lowest), big = (LINE_INTS){0} + INT32_MAX;
-    const LINE_INTS lanes = TYPED(lvq_lanes), found = ((at + lanes) & ~others) | (big & others);
-    REAL_BITS first = found[0];
-    for (int l = 1; l < LINE_SIZE; l++)
-        first = found[l] < first ? found[l] : first;
-    return (ptrdiff_t)first;
+    return TYPED(lvq_lowest)(best, at);
+}
+
+/* Index of the lowest of all. */
+INLINE ptrdiff_t TYPED(lvq_nearest)(const REAL *sq_dists, ptrdiff_t n)
+{
+    return TYPED(lvq_nearest_of)(sq_dists, n, 0, 0, 0);
 }
 
 INLINE REAL *TYPED(lvq_prototype)(const vq_lvq_model *model, ptrdiff_t i)
@@ -135,15 +172,13 @@ static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 
 static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
 {
-    REAL *sq_dists = model->sq_dists;
+    const REAL *sq_dists = model->sq_dists;
     if (model->n_prototypes < 2)
         return;
     TYPED(lvq_sq_dists)(model, x);
     const ptrdiff_t i = TYPED(lvq_nearest)(sq_dists, model->n_prototypes);
-    const REAL nearest = sq_dists[i];
+    const ptrdiff_t j = TYPED(lvq_nearest_of)(sq_dists, model->n_prototypes, i, i + 1, 0);
     const int right = model->labels[i] == class;
-    sq_dists[i] = INFINITY;
-    const ptrdiff_t j = TYPED(lvq_nearest)(sq_dists, model->n_prototypes);
     const int next_right = model->labels[j] == class;
     double move_i = 0, move_j = 0;
     if (right && next_right) {
@@ -151,7 +186,7 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     } else if (right && rule->when_correct == VQ_LVQ_ATTRACT) {
         move_i = rate;
     } else if ((right && rule->when_correct == VQ_LVQ_PAIR) || (!right && next_right)) {
-        if ((double)nearest > rule->window * (double)sq_dists[j]) {
+        if ((double)sq_dists[i] > rule->window * (double)sq_dists[j]) {
             move_i = right ? rate : -rate;
             move_j = -move_i;
         }
@@ -165,22 +200,17 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 /* ---- GLVQ, GMLVQ -------------------------------------------------------------------- */
 
 /* The nearest right and the nearest wrong prototype; returns 0 if a kind is missing or both
- * distances are zero. Overwrites the distances of the right ones. */
-INLINE int TYPED(lvq_both)(vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, ptrdiff_t *right,
+ * distances are zero. */
+INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, ptrdiff_t *right,
                            ptrdiff_t *wrong, double factors[2])
 {
-    REAL *sq_dists = model->sq_dists, lowest = INFINITY;
-    const ptrdiff_t first = model->starts[class], last = model->starts[class + 1];
-    *right = first;
-    for (ptrdiff_t i = first; i < last; i++) {
-        if (sq_dists[i] < lowest) {
-            lowest = sq_dists[i];
-            *right = i;
-        }
-        sq_dists[i] = INFINITY;
-    }
-    *wrong = TYPED(lvq_nearest)(sq_dists, model->n_prototypes);
-    const double plus = (double)lowest, minus = (double)sq_dists[*wrong], sum = plus + minus;
+    const REAL *sq_dists = model->sq_dists;
+    const ptrdiff_t n = model->n_prototypes, first = model->starts[class], last = model->starts[class + 1];
+    if (first == last || last - first == n)
+        return 0;
+    *right = last - first == 1 ? first : TYPED(lvq_nearest_of)(sq_dists, n, first, last, 1);
+    *wrong = TYPED(lvq_nearest_of)(sq_dists, n, first, last, 0);
+    const double plus = (double)sq_dists[*right], minus = (double)sq_dists[*wrong], sum = plus + minus;
     if (!(sum > 0 && sum < INFINITY))
         return 0;
     double slope = 1;
@@ -201,8 +231,8 @@ static void TYPED(glvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const
     TYPED(lvq_sq_dists)(model, x);
     if (!TYPED(lvq_both)(model, rule, class, &right, &wrong, factors))
         return;
-    TYPED(lvq_move)(TYPED(lvq_prototype)(model, right), model->width, x, fmin(1, rate * factors[0]));
-    TYPED(lvq_move)(TYPED(lvq_prototype)(model, wrong), model->width, x, -fmin(1, rate * factors[1]));
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, right), model->width, x, at_most_one(rate * factors[0]));
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, wrong), model->width, x, -at_most_one(rate * factors[1]));
 }
 
 /* A tile of the products rows (n, width) times matrix (d, rank_width), each added up in the
@@ -273,7 +303,8 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
             p += LINE_AT(z + i * rank_width + l) * LINE_AT(z + i * rank_width + l);
         sq_dists[i] = TYPED(fold1)(p) * sq_scale;
     }
-    TYPED(lvq_end)(sq_dists, model->n_prototypes);
+    for (ptrdiff_t i = model->n_prototypes; i % LINE_SIZE; i++)
+        sq_dists[i] = INFINITY;
     ptrdiff_t pair[2];
     double factors[2];
     if (!TYPED(lvq_both)(model, rule, class, &pair[0], &pair[1], factors))
@@ -287,7 +318,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         for (ptrdiff_t j = d; j < width; j++)
             move[j] = 0;
         TYPED(lvq_add)(TYPED(lvq_prototype)(model, pair[s]), width, move,
-                       (s ? -1 : 1) * fmin(1, rate * factors[s]) * (model->scale * model->scale));
+                       (s ? -1 : 1) * at_most_one(rate * factors[s]) * (model->scale * model->scale));
         LINE p = {0}, q = {0};
         for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
             p += LINE_AT(own_u + j) * LINE_AT(own_u + j);

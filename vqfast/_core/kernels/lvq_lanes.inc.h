@@ -80,6 +80,11 @@ INLINE void fold_f32(const vf16 *p, float *sums)
                     + LVQ_SHUFFLE(vi16, a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 
+INLINE double lowest_f64(vd8 a) { return _mm512_reduce_min_pd((__m512d)a); }
+INLINE float lowest_f32(vf16 a) { return _mm512_reduce_min_ps((__m512)a); }
+INLINE unsigned equal_f64(vd8 a, double b) { return _mm512_cmp_pd_mask((__m512d)a, _mm512_set1_pd(b), _CMP_EQ_OQ); }
+INLINE unsigned equal_f32(vf16 a, float b) { return _mm512_cmp_ps_mask((__m512)a, _mm512_set1_ps(b), _CMP_EQ_OQ); }
+
 #else
 
 enum { LVQ_ROWS_F64 = 4, LVQ_ROWS_F32 = 4, LVQ_TILE_ROWS = 2, LVQ_TILE_LINES = 2 };
@@ -108,12 +113,12 @@ INLINE void fold_f32(const vf16 *p, float *sums)
 
 #endif
 
-/* exp(t) of eight t <= 0. */
+/* exp(t) of eight t <= 0; the polynomial in pairs, pairs of pairs and so on (Estrin). */
 INLINE vd8 exp8(vd8 t)
 {
-    static const double taylor[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880,
-                                    1.0 / 40320,      1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,
-                                    1.0 / 6,          1.0 / 2,         1.0,            1.0};
+    static const double taylor[14] = {1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,
+                                      1.0 / 120,  1.0 / 720,   1.0 / 5040,   1.0 / 40320,   1.0 / 362880,
+                                      1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     const double round = 0x1.8p52; /* adding it leaves an integer in the low bits */
     const vl8 low = t < -700.0;
     t = (vd8)(((vl8)t & ~low) | ((vl8)((vd8){0} - 700.0) & low));
@@ -121,10 +126,13 @@ INLINE vd8 exp8(vd8 t)
     const vl8 exponent = ((vl8)n + 1023) << 52;
     n -= round;
     const vd8 r = (t - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
-    vd8 sum = (vd8){0} + taylor[0];
-#pragma GCC unroll 13
-    for (int i = 1; i < 14; i++)
-        sum = sum * r + taylor[i];
+    const vd8 r2 = r * r, r4 = r2 * r2, r8 = r4 * r4;
+    vd8 pairs[7];
+#pragma GCC unroll 7
+    for (int i = 0; i < 7; i++)
+        pairs[i] = taylor[2 * i] + taylor[2 * i + 1] * r;
+    const vd8 low4 = pairs[0] + pairs[1] * r2, mid4 = pairs[2] + pairs[3] * r2, high4 = pairs[4] + pairs[5] * r2;
+    const vd8 sum = (low4 + mid4 * r4) + (high4 + pairs[6] * r4) * r8;
     return sum * (vd8)exponent;
 }
 
@@ -154,3 +162,5 @@ INLINE float fold1_f32(vf16 p)
 /* The number of each element of a line. */
 static const vl8 lvq_lanes_f64 = {0, 1, 2, 3, 4, 5, 6, 7};
 static const vi16 lvq_lanes_f32 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+INLINE double at_most_one(double a) { return a < 1 ? a : 1; }
