@@ -428,27 +428,36 @@ static double TYPED(lvq_spread)(vq_lvq_model *model, const void *centre)
 
 /* ---- passes over the observations --------------------------------------------------- */
 
-/* Four chains of multiply and shift over the bits of the values as doubles, 0.0 for -0.0. */
+INLINE uint64_t TYPED(lvq_mix)(uint64_t hash, REAL x)
+{
+    const double value = (double)x + 0.0; /* 0.0 for -0.0 */
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    hash = (hash ^ bits) * 0x9e3779b97f4a7c15u;
+    return hash ^ (hash >> 32);
+}
+
+/* Four chains of multiply and shift over the values as doubles. */
 static void TYPED(lvq_hashes)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const int32_t *classes,
                               uint64_t *hashes)
 {
-    const uint64_t factor = 0x9e3779b97f4a7c15u;
+    const ptrdiff_t stride = obs->feature_stride;
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         const REAL *x = (const REAL *)obs->data + i * obs->row_stride;
-        uint64_t h[4] = {(uint64_t)classes[i] + 1, 2, 3, 4};
-        for (ptrdiff_t j = 0; j < n_features; j++) {
-            const double value = (double)x[j * obs->feature_stride] + 0.0;
-            uint64_t bits;
-            memcpy(&bits, &value, sizeof bits);
-            h[j % 4] = (h[j % 4] ^ bits) * factor;
-            h[j % 4] ^= h[j % 4] >> 32;
+        uint64_t a = (uint64_t)classes[i] + 1, b = 2, c = 3, d = 4;
+        ptrdiff_t j = 0;
+        for (; j + 4 <= n_features; j += 4) {
+            a = TYPED(lvq_mix)(a, x[j * stride]);
+            b = TYPED(lvq_mix)(b, x[(j + 1) * stride]);
+            c = TYPED(lvq_mix)(c, x[(j + 2) * stride]);
+            d = TYPED(lvq_mix)(d, x[(j + 3) * stride]);
         }
-        uint64_t all = 0;
-        for (int r = 0; r < 4; r++) {
-            all = (all ^ h[r]) * factor;
-            all ^= all >> 29;
-        }
-        hashes[i] = all;
+        for (; j < n_features; j++)
+            a = TYPED(lvq_mix)(a, x[j * stride]);
+        a = (a ^ (b << 1)) * 0x9e3779b97f4a7c15u;
+        c = (c ^ (d << 1)) * 0xc2b2ae3d27d4eb4fu;
+        a = (a ^ (a >> 29) ^ c) * 0x9e3779b97f4a7c15u;
+        hashes[i] = a ^ (a >> 32);
     }
 }
 
