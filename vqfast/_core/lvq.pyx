@@ -2,6 +2,7 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cython.parallel cimport parallel, threadid
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
@@ -220,7 +221,8 @@ cdef class Training:
         """
         cdef cnp.ndarray row = np.zeros(self.model.width, dtype=self.obs.dtype)
         row[:self.model.n_features] = centre
-        if self.kernels.spread(&self.model, cnp.PyArray_DATA(row)) <= limit and self.model.scale > 0:
+        cdef double spread = self.kernels.spread(&self.model, cnp.PyArray_DATA(row))
+        if spread <= limit and spread < INFINITY and self.model.scale > 0:
             self.keep()
             return True
         memcpy(self.state, self.good, self.state_bytes)

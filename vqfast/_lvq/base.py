@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 import operator
-import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._core.lvq import SCHEDULES, Schedule, Training, class_sq_dists
 from .._core.nearest import Nearest
 from .._validation import resolve_workers
-from .conventions import Classifier, not_fitted
+from .conventions import Classifier, not_fitted, warn
 from .data import (
     Presentations,
     TrainingData,
@@ -39,11 +38,11 @@ def check_number(name: str, value: Any, low: float, high: float, low_included: b
     """A real number in (low, high], or [low, high]."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    inside = (low <= value if low_included else low < value) and value <= high and np.isfinite(float(value))
-    if not inside:
+    number = float(value)
+    if not ((low <= number if low_included else low < number) and number <= high):
         bracket = "[" if low_included else "("
         raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value!r}")
-    return float(value)
+    return number
 
 
 def check_count(name: str, value: Any) -> int:
@@ -124,11 +123,11 @@ class LVQClassifier(Classifier):
         labels = as_labels(y, len(obs), name)
         weights = check_weights(sample_weight, len(obs))
         if first and classes is None:
-            found, indices = np.unique(labels, return_inverse=True)
-            indices = indices.astype(np.int32)
+            found, inverse = np.unique(labels, return_inverse=True)
+            indices = inverse.astype(np.int32)
         else:
             found = np.unique(as_labels(classes, len(np.asarray(classes)), name)) if first else self.classes_
-            indices = indices_of(labels, found)
+            indices = indices_of(labels, found, "y")
         if first:
             counts_of(self.n_prototypes, found)
             self.classes_, self.n_features_in_ = found, obs.shape[1]
@@ -339,12 +338,12 @@ class LVQClassifier(Classifier):
         for rows in epochs:
             training.train(rows, schedule, self.n_steps_)
             if not training.settle(centre, limit):
-                warnings.warn(
-                    f"the prototypes of {type(self).__name__} blew up in the epoch after step {self.n_steps_}: one went "
-                    f"more than max_drift={self.max_drift:g} times as far from the mean of X as any observation. Those "
-                    "of the epoch before are kept. A smaller learning_rate, init='kmeans' or more prototypes help.",
+                warn(
+                    f"the prototypes of {type(self).__name__} blew up in the epoch after step {self.n_steps_}: one "
+                    f"went more than max_drift={self.max_drift:g} times as far from the mean of X as any observation. "
+                    "Those of the epoch before are kept. A smaller learning_rate, init='kmeans' or more prototypes "
+                    "help.",
                     RuntimeWarning,
-                    stacklevel=4,
                 )
                 break
             self.n_steps_ += len(rows)

@@ -7,6 +7,8 @@ tags, and for two of its types of errors and warnings.
 from __future__ import annotations
 
 import inspect
+import sys
+import warnings
 from typing import Any, Self
 
 
@@ -34,6 +36,14 @@ def data_conversion_warning() -> type[Warning]:
     except ImportError:
         Category = DataConversionWarning
     return Category  # type: ignore[no-any-return]
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """A warning that points at the first caller outside of the package."""
+    package, level, frame = __name__.partition(".")[0] + ".", 2, sys._getframe(1)
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 class Classifier:

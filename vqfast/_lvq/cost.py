@@ -12,9 +12,11 @@ from .._core.nearest import Nearest
 from .base import DistanceClassifier, LVQClassifier, check_count, check_number
 from .data import TrainingData
 
-# Rows that are projected at once for prediction, to bound the memory.
+# Rows that are projected or multiplied at once, to bound the memory.
 _PROJECTED_AT_ONCE = 1 << 14
 
+# Between these a number and its reciprocal are finite and precise.
+_SMALLEST = 1e-290
 _LARGEST = float(np.finfo(float).max)
 
 
@@ -120,8 +122,9 @@ class GLVQ(_Cost, DistanceClassifier):
     standardised digits, with one prototype a class, it raises the accuracy from 0.906 to
     0.948.
 
-    A step takes O(n_prototypes n_features) time; memory besides the input is 24 bytes an
-    observation and some copies of the prototypes.
+    A step takes O(n_prototypes n_features) time; memory besides the input is 60 bytes an
+    observation, some copies of the prototypes and, for a k-means start of several prototypes,
+    a copy of one class at a time.
 
     References
     ----------
@@ -267,8 +270,9 @@ class GMLVQ(_Cost, DistanceClassifier):
 
     where ``a g`` is limited to 1 and a term of the last line to half the norm of P.
 
-    A step takes O((n_prototypes + 6) n_features rank) time; memory besides the input is 24
-    bytes an observation and some copies of the prototypes and of the matrix.
+    A step takes O((n_prototypes + 6) n_features rank) time; memory besides the input is 60
+    bytes an observation, some copies of the prototypes and of the matrix and, for a k-means
+    start of several prototypes, a copy of one class at a time.
 
     References
     ----------
@@ -362,7 +366,7 @@ class GMLVQ(_Cost, DistanceClassifier):
     def relevance_(self) -> NDArray[np.float64]:
         """The matrix of the metric, (n_features, n_features): its diagonal sums to 1."""
         self._check_fitted()
-        return self.projection_.T @ self.projection_
+        return np.asarray(self.projection_.T @ self.projection_)
 
     def _projected_prototypes(self) -> NDArray[np.float64]:
         return project(self.prototypes_, self.projection_)
@@ -377,7 +381,9 @@ class GMLVQ(_Cost, DistanceClassifier):
     def _class_sq_dists(self, obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
         book = self._projected_prototypes()
         parts = (obs[first : first + _PROJECTED_AT_ONCE] for first in range(0, len(obs), _PROJECTED_AT_ONCE))
-        found = [class_sq_dists(project(part, self.projection_, workers), book, self._starts, workers) for part in parts]
+        found = [
+            class_sq_dists(project(part, self.projection_, workers), book, self._starts, workers) for part in parts
+        ]
         return np.concatenate(found)
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
@@ -424,12 +430,15 @@ class GMLVQ(_Cost, DistanceClassifier):
 
 def _principal_directions(data: TrainingData, rank: int) -> NDArray[np.float64]:
     """The first principal directions of the data, (rank, n_features), the largest element of each positive."""
-    centred = data.obs - data.centre
-    weights = np.ones(len(centred)) if data.given_weights is None else data.given_weights
-    covariance = (centred * weights[:, None]).T @ centred
+    weights = np.ones(len(data.obs)) if data.given_weights is None else data.given_weights
+    covariance = np.zeros((data.obs.shape[1], data.obs.shape[1]))
+    for first in range(0, len(data.obs), _PROJECTED_AT_ONCE):
+        part = slice(first, first + _PROJECTED_AT_ONCE)
+        centred = data.obs[part] - data.centre
+        covariance += (centred * weights[part, None]).T @ centred
     directions = np.linalg.eigh(covariance)[1][:, : -rank - 1 : -1].T
-    largest = np.abs(directions).argmax(axis=1)
-    return directions * np.sign(directions[np.arange(rank), largest])[:, None]
+    signs = np.sign(directions[np.arange(rank), np.abs(directions).argmax(axis=1)])
+    return np.asarray(directions * signs[:, None])
 
 
 class RSLVQ(_Cost):
@@ -510,7 +519,8 @@ class RSLVQ(_Cost):
     the label with the largest posterior: with one prototype a class that is the nearest one.
 
     A step takes O(n_prototypes n_features) time, and an exponential for each prototype;
-    memory besides the input is 24 bytes an observation and some copies of the prototypes.
+    memory besides the input is 60 bytes an observation, some copies of the prototypes and,
+    for a k-means start of several prototypes, a copy of one class at a time.
 
     References
     ----------
@@ -564,14 +574,14 @@ class RSLVQ(_Cost):
     def _check_rule(self) -> None:
         super()._check_rule()
         if self.variance is not None:
-            check_number("variance", self.variance, 0, _LARGEST)
+            check_number("variance", self.variance, _SMALLEST, _LARGEST)
 
     def _default_rate(self, data: TrainingData) -> float:
         return 0.16 * self.variance_
 
     def _prepare(self, data: TrainingData) -> None:
         default = data.total_variance / 8
-        self.variance_ = float(self.variance if self.variance is not None else default if default > 0 else 1.0)
+        self.variance_ = float(self.variance if self.variance is not None else default if default > _SMALLEST else 1.0)
         super()._prepare(data)
 
     def _options(self) -> dict[str, Any]:

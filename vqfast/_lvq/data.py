@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from .._core.lloyd import Means
 from .._core.lvq import hashes
 from .._core.nearest import Nearest
 from .._validation import as_array, as_real, as_weights
-from .conventions import data_conversion_warning
+from .conventions import data_conversion_warning, warn
 
 
 def as_rng(random_state: Any) -> np.random.Generator:
@@ -50,11 +49,10 @@ def as_labels(values: ArrayLike | None, n_obs: int, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} requires y to be passed, but the target y is None.")
     labels = np.asarray(values)
     if labels.ndim == 2 and labels.shape[1] == 1:
-        warnings.warn(
+        warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
             "for example using ravel().",
             data_conversion_warning(),
-            stacklevel=4,
         )
         labels = labels.ravel()
     if labels.ndim != 1:
@@ -73,13 +71,14 @@ def as_labels(values: ArrayLike | None, n_obs: int, name: str) -> NDArray[Any]:
     return labels
 
 
-def indices_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int32]:
+def indices_of(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.int32]:
     """Positions of the labels in the sorted classes; ValueError for a label that is not among them."""
     found = np.searchsorted(classes, labels)
     found[found == len(classes)] = 0
     unknown = classes[found] != labels
     if unknown.any():
-        raise ValueError(f"y contains the label {labels[unknown][0]!r}, which is not one of classes {classes}")
+        first = labels[unknown][:1].tolist()[0]
+        raise ValueError(f"{name} contains the label {first!r}, which is not one of the classes {classes.tolist()}")
     return found.astype(np.int32)
 
 
@@ -114,6 +113,10 @@ class TrainingData:
         self.centre = totals @ self.means / totals.sum()
         sq_dists = self._sq_dists_to(self.centre)
         self.sq_radius = float(sq_dists.max())
+        if not self.sq_radius < float(np.finfo(obs.dtype).max) / 64:
+            raise ValueError(
+                f"X is too large for {obs.dtype}: squared distances of {self.sq_radius:g} would overflow; scale it"
+            )
         self.total_variance = float(np.average(sq_dists, weights=weights))
 
     def _sq_dists_to(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -199,5 +202,3 @@ def check_weights(sample_weight: ArrayLike | None, n_obs: int) -> NDArray[np.flo
         sample_weight = np.full(n_obs, sample_weight)
     weights = as_weights(sample_weight, n_obs)
     return None if weights is None or weights.min() == weights.max() else weights
-
-

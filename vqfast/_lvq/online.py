@@ -77,8 +77,9 @@ class LVQ1(DistanceClassifier):
         w += a (x - w)    if w has the label of x
         w -= a (x - w)    otherwise
 
-    A step takes O(n_prototypes n_features) time; memory besides the input is 24 bytes an
-    observation and some copies of the prototypes.
+    A step takes O(n_prototypes n_features) time; memory besides the input is 60 bytes an
+    observation, some copies of the prototypes and, for a k-means start of several prototypes,
+    a copy of one class at a time.
 
     References
     ----------
@@ -189,8 +190,9 @@ class OLVQ1(DistanceClassifier):
     From a start where most nearest prototypes are wrong, as with few random observations of
     many classes, repulsion beats attraction and the rule diverges; k-means starts do not.
 
-    A step takes O(n_prototypes n_features) time; memory besides the input is 24 bytes an
-    observation and some copies of the prototypes.
+    A step takes O(n_prototypes n_features) time; memory besides the input is 60 bytes an
+    observation, some copies of the prototypes and, for a k-means start of several prototypes,
+    a copy of one class at a time.
 
     References
     ----------
@@ -359,8 +361,9 @@ class LVQ21(_Pairs):
     lessens; hence the defaults, which are narrower and shorter than the 0.2 to 0.3 of the
     literature. More prototypes, three or more for each class, stand higher rates: 0.1.
 
-    A step takes O(n_prototypes n_features) time; memory besides the input is 24 bytes an
-    observation and some copies of the prototypes.
+    A step takes O(n_prototypes n_features) time; memory besides the input is 60 bytes an
+    observation, some copies of the prototypes and, for a k-means start of several prototypes,
+    a copy of one class at a time.
 
     References
     ----------
@@ -489,8 +492,9 @@ class LVQ3(_Pairs):
     If both have the label of x, both are attracted at rate ``epsilon a``, in or out of the
     window.
 
-    A step takes O(n_prototypes n_features) time; memory besides the input is 24 bytes an
-    observation and some copies of the prototypes.
+    A step takes O(n_prototypes n_features) time; memory besides the input is 60 bytes an
+    observation, some copies of the prototypes and, for a k-means start of several prototypes,
+    a copy of one class at a time.
 
     References
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from .._core.lloyd import Means, lloyd
 from .._core.nearest import Nearest, lower_sq_dists
 from .._seeding import plus_plus
+from .conventions import warn
 from .data import TrainingData, as_observations, indices_of
 
 # Rounds of k-means; the online steps that follow need no more.
@@ -36,21 +36,21 @@ def kmeans_of_class(data: TrainingData, c: int, k: int, rng: np.random.Generator
 def means_of_class(data: TrainingData, c: int, k: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """The means of k random parts of a class."""
     rows, weights = data.rows_of(c)
-    order = rng.permutation(len(rows))
-    parts = np.array_split(order, k)
-    return np.array(
-        [
-            np.average(data.obs[rows[part]].astype(np.float64), axis=0, weights=None if weights is None else weights[part])
-            for part in parts
-        ]
-    )
+    means = []
+    for part in np.array_split(rng.permutation(len(rows)), k):
+        members = data.obs[rows[part]].astype(np.float64)
+        means.append(np.average(members, axis=0, weights=None if weights is None else weights[part]))
+    return np.array(means)
+
+
+def _draw(rows: NDArray[np.int64], weights: NDArray[np.float64] | None, k: int, rng: np.random.Generator) -> Any:
+    """k different rows in random order, in proportion to their weights."""
+    return rng.choice(rows, size=k, replace=False, p=None if weights is None else weights / weights.sum())
 
 
 def samples_of_class(data: TrainingData, c: int, k: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """k different observations of a class."""
-    rows, weights = data.rows_of(c)
-    chosen = rng.choice(len(rows), size=k, replace=False, p=None if weights is None else weights / weights.sum())
-    return data.obs[rows[chosen]].astype(np.float64)
+    return np.asarray(data.obs[_draw(*data.rows_of(c), k, rng)], dtype=np.float64)
 
 
 def neighbours_of_class(data: TrainingData, c: int, k: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -59,19 +59,16 @@ def neighbours_of_class(data: TrainingData, c: int, k: int, rng: np.random.Gener
     Where there are fewer, other observations of the class fill up.
     """
     rows, weights = data.rows_of(c)
-    candidates = rng.choice(len(rows), size=len(rows), replace=False, p=None if weights is None else weights / weights.sum())
-    own = data.classes[data.rows] == c
-    obs = data.obs[data.rows]
-    n_neighbours = min(_NEIGHBOURS, len(obs) - 1)
+    own = data.classes == c
+    n_neighbours = min(_NEIGHBOURS, len(data.obs) - 1)
     agreed: list[int] = []
     others: list[int] = []
-    for candidate in candidates:
-        row = rows[candidate]
-        sq_dists = np.full(len(obs), np.inf)
-        lower_sq_dists(obs, data.obs[row].astype(np.float64), sq_dists, data.workers)
-        sq_dists[data.rows == row] = np.inf
-        votes = own[np.argpartition(sq_dists, n_neighbours - 1)[:n_neighbours]] if n_neighbours else own[:0]
-        (agreed if 2 * votes.sum() > len(votes) or not len(votes) else others).append(row)
+    for row in _draw(rows, weights, len(rows), rng):
+        sq_dists = np.full(len(data.obs), np.inf)
+        lower_sq_dists(data.obs, data.obs[row].astype(np.float64), sq_dists, data.workers)
+        sq_dists[row] = np.inf
+        votes = own[np.argpartition(sq_dists, n_neighbours)[:n_neighbours]]
+        (agreed if 2 * votes.sum() >= n_neighbours else others).append(row)
         if len(agreed) == k:
             break
     return data.obs[(agreed + others)[:k]].astype(np.float64)
@@ -91,16 +88,16 @@ def counts_of(n_prototypes: Any, classes: NDArray[Any]) -> NDArray[np.int64]:
         missing = [label for label in classes.tolist() if label not in n_prototypes]
         extra = [label for label in n_prototypes if label not in classes.tolist()]
         if missing or extra:
-            raise ValueError(
-                f"n_prototypes must have one entry for each class: missing {missing}, not a class {extra}"
-            )
+            raise ValueError(f"n_prototypes must have one entry for each class: missing {missing}, not a class {extra}")
         values = [n_prototypes[label] for label in classes.tolist()]
     elif np.ndim(n_prototypes) == 0:
         values = [n_prototypes] * len(classes)
     else:
         values = list(n_prototypes)
         if len(values) != len(classes):
-            raise ValueError(f"n_prototypes must have one entry for each of the {len(classes)} classes, got {len(values)}")
+            raise ValueError(
+                f"n_prototypes must have one entry for each of the {len(classes)} classes, got {len(values)}"
+            )
     try:
         counts = np.array([operator.index(value) for value in values], dtype=np.int64)
     except TypeError:
@@ -114,7 +111,9 @@ def check_start(init: Any) -> None:
     """Refuse what is neither a name, nor a pair of arrays, nor an estimator."""
     if isinstance(init, str):
         if init not in STARTS:
-            raise ValueError(f"init must be one of {sorted(STARTS)}, a pair (prototypes, labels) or an estimator, got {init!r}")
+            raise ValueError(
+                f"init must be one of {sorted(STARTS)}, a pair (prototypes, labels) or an estimator, got {init!r}"
+            )
     elif not hasattr(init, "fit") and not (isinstance(init, tuple | list) and len(init) == 2):
         raise TypeError(f"init must be a name, a pair (prototypes, labels) or an estimator, got {init!r}")
 
@@ -135,11 +134,10 @@ def start_by_name(
         found.append(data.means[c][None] if simple else STARTS[init](data, int(c), k, rng))
         indices.append(np.full(k, c))
     if fewer:
-        warnings.warn(
+        warn(
             f"{len(fewer)} of the classes have fewer different observations than prototypes were asked for; "
             "they get one prototype for each",
             RuntimeWarning,
-            stacklevel=4,
         )
     return np.concatenate(found), np.concatenate(indices)
 
@@ -152,6 +150,6 @@ def start_from_arrays(
     labels = np.asarray(init[1])
     if labels.shape != (len(prototypes),):
         raise ValueError(f"init must have one label for each prototype, got {len(prototypes)} and shape {labels.shape}")
-    indices = indices_of(labels, classes)
+    indices = indices_of(labels, classes, "init")
     grouped = np.argsort(indices, kind="stable")
     return prototypes[grouped], indices[grouped].astype(np.int64)

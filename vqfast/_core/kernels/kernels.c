@@ -90,7 +90,6 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
         .project = lvq_project_##type,                                                                                 \
     }
 
-
 static const vq_lvq_kernels lvq_kernels[2] = {[VQ_FLOAT32] = LVQ_TABLE(f32), [VQ_FLOAT64] = LVQ_TABLE(f64)};
 
 static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist)

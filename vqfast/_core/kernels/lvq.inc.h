@@ -199,8 +199,8 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 
 /* ---- GLVQ, GMLVQ -------------------------------------------------------------------- */
 
-/* The nearest right and the nearest wrong prototype; returns 0 if a kind is missing or both
- * distances are zero. */
+/* The nearest right and the nearest wrong prototype; returns 0 if a kind is missing or the
+ * distances are zero, or so small that their squares have lost their precision. */
 INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, ptrdiff_t *right,
                            ptrdiff_t *wrong, double factors[2])
 {
@@ -211,7 +211,7 @@ INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, i
     *right = last - first == 1 ? first : TYPED(lvq_nearest_of)(sq_dists, n, first, last, 1);
     *wrong = TYPED(lvq_nearest_of)(sq_dists, n, first, last, 0);
     const double plus = (double)sq_dists[*right], minus = (double)sq_dists[*wrong], sum = plus + minus;
-    if (!(sum > 0 && sum < INFINITY))
+    if (!(sum > (sizeof(REAL) == 4 ? 0x1p-120 : 0x1p-1000) && sum < INFINITY))
         return 0;
     double slope = 1;
     if (rule->beta > 0) {

@@ -48,7 +48,8 @@ INLINE void fold_f64(const vd8 *p, double *sums)
 {
     vd8 a = quarters_f64(halves_f64(p[0], p[1]), halves_f64(p[2], p[3]));
     vd8 b = quarters_f64(halves_f64(p[4], p[5]), halves_f64(p[6], p[7]));
-    *(vd8 *)sums = LVQ_SHUFFLE(vl8, a, b, 0, 2, 4, 6, 8, 10, 12, 14) + LVQ_SHUFFLE(vl8, a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+    *(vd8 *)sums =
+        LVQ_SHUFFLE(vl8, a, b, 0, 2, 4, 6, 8, 10, 12, 14) + LVQ_SHUFFLE(vl8, a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 }
 
 INLINE vf16 halves_f32(vf16 a, vf16 b)
@@ -116,9 +117,9 @@ INLINE void fold_f32(const vf16 *p, float *sums)
 /* exp(t) of eight t <= 0; the polynomial in pairs, pairs of pairs and so on (Estrin). */
 INLINE vd8 exp8(vd8 t)
 {
-    static const double taylor[14] = {1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,
-                                      1.0 / 120,  1.0 / 720,   1.0 / 5040,   1.0 / 40320,   1.0 / 362880,
-                                      1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+    static const double taylor[14] = {
+        1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
+        1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     const double round = 0x1.8p52; /* adding it leaves an integer in the low bits */
     const vl8 low = t < -700.0;
     t = (vd8)(((vl8)t & ~low) | ((vl8)((vd8){0} - 700.0) & low));
