@@ -113,11 +113,16 @@ class TrainingData:
         self.centre = totals @ self.means / totals.sum()
         sq_dists = self._sq_dists_to(self.centre)
         self.sq_radius = float(sq_dists.max())
-        if not self.sq_radius < float(np.finfo(obs.dtype).max) / 64:
-            raise ValueError(
-                f"X is too large for {obs.dtype}: squared distances of {self.sq_radius:g} would overflow; scale it"
-            )
+        self._check_range()
         self.total_variance = float(np.average(sq_dists, weights=weights))
+
+    def _check_range(self) -> None:
+        """Refuse observations whose squared distances leave the range of their type."""
+        limits = np.finfo(self.obs.dtype)
+        if not self.sq_radius < float(limits.max) / 64:
+            raise ValueError(f"X is too large: squared distances overflow {self.obs.dtype}; scale it")
+        if self.sq_radius < float(limits.tiny) * 2**20 and (self.obs != self.obs[0]).any():
+            raise ValueError(f"X is too small: squared distances underflow {self.obs.dtype}; scale it")
 
     def _sq_dists_to(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
         dist = np.empty(len(self.obs))
