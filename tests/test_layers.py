@@ -11,7 +11,7 @@ import vqfast
 # Module: what of the package it may import. Not named here means not allowed.
 BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_validation"}
 ALLOWED = {
-    "__init__": {"_assign", "_config", "_kmeans", "_lvq.__init__"},
+    "__init__": {"_assign", "_config", "_kmeans", "_lvq"},
     "_config": {"_core", "_validation"},
     "_assign": {"_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},

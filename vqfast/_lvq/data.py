@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,6 @@ class TrainingData:
     ) -> None:
         self.obs, self.classes, self.n_classes, self.workers = obs, classes, n_classes, workers
         self.given_weights = weights
-        self.rows, self.weights = _distinct(obs, classes, weights)
         totals = np.bincount(classes, weights, n_classes)
         self.means = np.zeros((n_classes, obs.shape[1]))
         Means(Nearest(obs, n_classes, workers), weights).update(classes, self.means, np.empty(n_classes, dtype=bool))
@@ -115,6 +115,20 @@ class TrainingData:
         self.sq_radius = float(sq_dists.max())
         self._check_range()
         self.total_variance = float(np.average(sq_dists, weights=weights))
+
+    @cached_property
+    def _distinct(self) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        return _distinct(self.obs, self.classes, self.given_weights)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Indices of the distinct observations."""
+        return self._distinct[0]
+
+    @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """Their weights; None if they are all equal."""
+        return self._distinct[1]
 
     def _check_range(self) -> None:
         """Refuse observations whose squared distances leave the range of their type."""
