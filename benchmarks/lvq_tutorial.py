@@ -11,6 +11,7 @@ of the same split follows.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +23,12 @@ import vqfast
 N_TRAIN = 1257
 
 
-def program(X: np.ndarray, y: np.ndarray, prototypes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The tutorial's loop: epochs until the rate is small, distances by NumPy, one at a time."""
+def program(X: np.ndarray, y: np.ndarray, prototypes: np.ndarray, labels: np.ndarray, add: Any = sum) -> np.ndarray:
+    """The tutorial's loop: epochs until the rate is small, distances one at a time, by Python's sum."""
     prototypes, rate, window, epsilon = prototypes.copy(), 0.2, 0.3, 0.3
     while rate > 0.001:
         for x, label in zip(X, y, strict=True):
-            d = [float(np.sqrt(np.sum((x - w) ** 2))) for w in prototypes]
+            d = [math.sqrt(add((x - w) ** 2)) for w in prototypes]
             first, second = sorted(range(len(d)), key=d.__getitem__)[:2]
             right, next_right = labels[first] == label, labels[second] == label
             inside = min(d[first] / d[second], d[second] / d[first]) > (1 - window) / (1 + window)
@@ -100,7 +101,8 @@ def main() -> None:
     for name, scale in (("raw", False), ("min-max", True)):
         X, y, prototypes, labels, test, test_labels = problem(scale)
         expected, fitted = program(X, y, prototypes, labels), model(prototypes, labels).fit(X, y)
-        slow = seconds(lambda: program(X, y, prototypes, labels), 1)  # noqa: B023
+        slow = seconds(lambda: program(X, y, prototypes, labels), 3)  # noqa: B023
+        numpy_sum = seconds(lambda: program(X, y, prototypes, labels, np.sum), 3)  # noqa: B023
         fast = seconds(lambda: model(prototypes, labels).fit(X, y), 50)  # noqa: B023
         found = fitted.predict(test)
         right = round(accuracy_score(test_labels, found) * len(test))
@@ -108,7 +110,8 @@ def main() -> None:
         print(f"precision {precision_score(test_labels, found, average='weighted'):.10f}", end=", ")
         print(f"F1 {f1_score(test_labels, found, average='weighted'):.10f}")
         print(f"{'':>10}prototypes differ by {np.abs(fitted.prototypes_ - expected).max():.1e} from the program's;", end="")
-        print(f" program {slow:.3f} s, LVQ3 {fast * 1e3:.2f} ms: {slow / fast:.0f} times faster")
+        print(f" program {slow:.3f} s, LVQ3 {fast * 1e3:.2f} ms: {slow / fast:.0f} times faster", end="")
+        print(f" ({numpy_sum / fast:.0f} if the program uses NumPy's sum)")
     X, y, prototypes, labels, test, test_labels = problem(False)
     X, y = np.concatenate([prototypes, X]), np.concatenate([labels, y])
     scaler = StandardScaler().fit(X)

@@ -164,11 +164,12 @@ cdef class Training:
         cdef char *cursor = base
         cdef Py_ssize_t m = self.model.n_prototypes, d = self.model.n_features, w = self.model.width
         cdef Py_ssize_t r = self.model.rank_width, groups = (m + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
+        cdef Py_ssize_t rows = (d + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
         cdef bint matrix = self.kind == VQ_GMLVQ
         self.state = cursor
-        self.model.prototypes = line(&cursor, m * w * self.itemsize)
+        self.model.prototypes = line(&cursor, groups * w * self.itemsize)
         self.model.rates = <double *>line(&cursor, 8 * m)
-        self.model.matrix = line(&cursor, d * r * self.itemsize)
+        self.model.matrix = line(&cursor, rows * r * self.itemsize)
         self.state_bytes = cursor - base
         self.good = <char *>line(&cursor, self.state_bytes)
         self.model.obs = line(&cursor, w * self.itemsize)

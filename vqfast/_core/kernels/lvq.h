@@ -62,7 +62,8 @@ typedef struct {
 
 /* A model in training. Arrays are the driver's and start at a line.
  *
- *  prototypes  (n_prototypes, width) REAL, grouped by class in ascending order
+ *  prototypes  (n_prototypes, width) REAL, grouped by class in ascending order; the rows that
+ *              follow up to a multiple of VQ_LVQ_GROUP are zero, as are those of matrix
  *  starts      (n_classes + 1): class c has prototypes starts[c] to starts[c + 1] - 1
  *  rates       (n_prototypes) double, OLVQ1
  *  matrix      (n_features, rank_width) REAL, GMLVQ: omega' / scale, its last columns zero

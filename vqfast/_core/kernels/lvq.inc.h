@@ -43,86 +43,116 @@ INLINE void TYPED(lvq_partial)(const REAL *rows, int n_rows, ptrdiff_t width, co
         p[r] = sums[r];
 }
 
-/* sums[i] of row i and x; past the last row +inf, up to a whole group of LINE_ROWS. Called
- * with a constant is_distance. */
+/* sums[i] of up to LINE_ROWS rows and x; some of the sums past n_rows are those of the rows
+ * that follow, which must be there. Called with a constant is_distance. */
+INLINE void TYPED(lvq_group)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width, const REAL *x, int is_distance,
+                             REAL *sums)
+{
+    enum { STEP = LINE_ROWS / 4 };
+    LINE p[LINE_ROWS] = {{0}};
+    if (n_rows > 3 * STEP)
+        TYPED(lvq_partial)(rows, 4 * STEP, width, x, is_distance, p);
+    else if (n_rows > 2 * STEP)
+        TYPED(lvq_partial)(rows, 3 * STEP, width, x, is_distance, p);
+    else if (n_rows > STEP)
+        TYPED(lvq_partial)(rows, 2 * STEP, width, x, is_distance, p);
+    else
+        TYPED(lvq_partial)(rows, STEP, width, x, is_distance, p);
+    TYPED(fold)(p, sums);
+}
+
+/* The same for all rows. */
 INLINE void TYPED(lvq_sums)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width, const REAL *x, int is_distance,
                             REAL *sums)
 {
-    ptrdiff_t i = 0;
-    for (; i + LINE_ROWS <= n_rows; i += LINE_ROWS) {
-        LINE p[LINE_ROWS];
-        TYPED(lvq_partial)(rows + i * width, LINE_ROWS, width, x, is_distance, p);
-        TYPED(fold)(p, sums + i);
-    }
-    if (i < n_rows) {
-        LINE p[LINE_ROWS];
-        int r = 0, left = (int)(n_rows - i);
-        for (; r + 4 <= left; r += 4)
-            TYPED(lvq_partial)(rows + (i + r) * width, 4, width, x, is_distance, p + r);
-        if (r + 2 <= left) {
-            TYPED(lvq_partial)(rows + (i + r) * width, 2, width, x, is_distance, p + r);
-            r += 2;
-        }
-        if (r < left)
-            TYPED(lvq_partial)(rows + (i + r) * width, 1, width, x, is_distance, p + r);
-        for (r = left; r < LINE_ROWS; r++)
-            p[r] = (LINE){0} + (REAL)INFINITY;
-        TYPED(fold)(p, sums + i);
-    }
+    for (ptrdiff_t i = 0; i < n_rows; i += LINE_ROWS)
+        TYPED(lvq_group)(rows + i * width, n_rows - i, width, x, is_distance, sums + i);
 }
 
-/* Squared distances of all prototypes; past the last one +inf, up to a whole line. */
+/* A whole line of squared distances, from prototype i on; +inf past the last prototype. */
+INLINE LINE TYPED(lvq_distances)(const vq_lvq_model *model, const REAL *x, ptrdiff_t i)
+{
+    REAL *sq_dists = (REAL *)model->sq_dists + i;
+    const REAL *rows = (const REAL *)model->prototypes + i * model->width;
+    const ptrdiff_t width = model->width, left = model->n_prototypes - i;
+    for (ptrdiff_t g = 0; g < LINE_SIZE && (g == 0 || g < left); g += LINE_ROWS)
+        TYPED(lvq_group)(rows + g * width, left - g, width, x, 1, sq_dists + g);
+    LINE d = LINE_AT(sq_dists);
+    if (left < LINE_SIZE) {
+        d = TYPED(pick)(TYPED(below)(TYPED(lvq_lanes), (REAL_BITS)left), d, (LINE){0} + (REAL)INFINITY);
+        *(LINE *)sq_dists = d;
+    }
+    return d;
+}
+
 static void TYPED(lvq_sq_dists)(const vq_lvq_model *model, const REAL *x)
 {
-    const ptrdiff_t n = model->n_prototypes;
-    REAL *sq_dists = model->sq_dists;
-    TYPED(lvq_sums)(model->prototypes, n, model->width, x, 1, sq_dists);
-    for (ptrdiff_t i = (n + LINE_ROWS - 1) / LINE_ROWS * LINE_ROWS; i % LINE_SIZE; i++)
-        sq_dists[i] = INFINITY;
+    for (ptrdiff_t i = 0; i < model->n_prototypes; i += LINE_SIZE)
+        TYPED(lvq_distances)(model, x, i);
 }
 
-/* The lowest of an element for each lane, and its index; the first of equals. */
-INLINE ptrdiff_t TYPED(lvq_lowest)(LINE best, LINE_INTS at)
+/* The lowest of each lane so far, with its index. */
+typedef struct {
+    LINE best;
+    LINE_INTS at;
+} TYPED(lvq_lanes_best);
+
+/* Where the lanes of d, numbered now, are lower and the mask is set. */
+INLINE void TYPED(lvq_lower)(TYPED(lvq_lanes_best) * lanes, LINE d, LINE_INTS now, TYPED(mask) less)
 {
-    REAL lowest = best[0];
-#if defined(__AVX512F__)
-    lowest = TYPED(lowest)(best);
-    const unsigned lanes = TYPED(equal)(best, lowest);
-    if (__builtin_expect((lanes & (lanes - 1)) == 0, 1)) {
-        REAL_BITS found[LINE_SIZE];
-        memcpy(found, &at, sizeof at);
-        return (ptrdiff_t)found[__builtin_ctz(lanes)];
-    }
-#endif
-    for (int l = 1; l < LINE_SIZE; l++)
-        lowest = best[l] < lowest ? best[l] : lowest;
-    REAL_BITS first = INT32_MAX;
-    for (int l = 0; l < LINE_SIZE; l++)
-        first = best[l] == lowest && at[l] < first ? at[l] : first;
-    return (ptrdiff_t)first;
+    lanes->best = TYPED(pick)(less, d, lanes->best);
+    lanes->at = TYPED(picki)(less, now, lanes->at);
 }
 
-/* Index of the lowest distance among those from first to last - 1, or among all others; the
- * first of equals. Distances are read from whole lines. Called with a constant inside. */
+INLINE TYPED(lvq_lanes_best) TYPED(lvq_none)(void)
+{
+    return (TYPED(lvq_lanes_best)){(LINE){0} + (REAL)INFINITY, {0}};
+}
+
+/* Squared distances of all prototypes and the index of the lowest, the first of equals. */
+INLINE ptrdiff_t TYPED(lvq_scan)(const vq_lvq_model *model, const REAL *x)
+{
+    TYPED(lvq_lanes_best) lanes = TYPED(lvq_none)();
+    for (ptrdiff_t i = 0; i < model->n_prototypes; i += LINE_SIZE) {
+        const LINE d = TYPED(lvq_distances)(model, x, i);
+        TYPED(lvq_lower)(&lanes, d, TYPED(lvq_lanes) + (REAL_BITS)i, TYPED(less)(d, lanes.best));
+    }
+    return TYPED(lowest)(lanes.best, lanes.at);
+}
+
+/* The same for the lowest two. */
+INLINE void TYPED(lvq_scan_two)(const vq_lvq_model *model, const REAL *x, ptrdiff_t *first, ptrdiff_t *second)
+{
+    TYPED(lvq_lanes_best) one = TYPED(lvq_none)(), two = TYPED(lvq_none)();
+    for (ptrdiff_t i = 0; i < model->n_prototypes; i += LINE_SIZE) {
+        const LINE d = TYPED(lvq_distances)(model, x, i);
+        const LINE_INTS now = TYPED(lvq_lanes) + (REAL_BITS)i;
+        const TYPED(mask) less = TYPED(less)(d, one.best);
+        TYPED(lvq_lower)(&two, d, now, TYPED(but)(TYPED(less)(d, two.best), less));
+        TYPED(lvq_lower)(&two, one.best, one.at, less);
+        TYPED(lvq_lower)(&one, d, now, less);
+    }
+    *first = TYPED(lowest)(one.best, one.at);
+    /* Where the first came from, the second of that lane takes its place. */
+    const TYPED(mask) before = TYPED(below)(one.at, (REAL_BITS)*first);
+    const TYPED(mask) taken = TYPED(but)(TYPED(below)(one.at, (REAL_BITS)*first + 1), before);
+    TYPED(lvq_lower)(&one, two.best, two.at, taken);
+    *second = TYPED(lowest)(one.best, one.at);
+}
+
+/* Of the distances as they were stored: the lowest of those from first to last - 1, and with
+ * inside = 0 of all others. Called with a constant inside. */
 INLINE ptrdiff_t TYPED(lvq_nearest_of)(const REAL *sq_dists, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last, int inside)
 {
-    LINE best = (LINE){0} + (REAL)INFINITY;
-    LINE_INTS at = {0};
+    TYPED(lvq_lanes_best) lanes = TYPED(lvq_none)();
     for (ptrdiff_t i = inside ? first / LINE_SIZE * LINE_SIZE : 0; i < (inside ? last : n); i += LINE_SIZE) {
         const LINE d = LINE_AT(sq_dists + i);
         const LINE_INTS now = TYPED(lvq_lanes) + (REAL_BITS)i;
-        const LINE_INTS within = (now >= (REAL_BITS)first) & (now < (REAL_BITS)last);
-        const LINE_INTS less = (LINE_INTS)(d < best) & (inside ? within : ~within);
-        best = (LINE)(((LINE_INTS)d & less) | ((LINE_INTS)best & ~less));
-        at = (now & less) | (at & ~less);
+        const TYPED(mask) less = TYPED(less)(d, lanes.best);
+        const TYPED(mask) within = TYPED(but)(TYPED(below)(now, (REAL_BITS)last), TYPED(below)(now, (REAL_BITS)first));
+        TYPED(lvq_lower)(&lanes, d, now, inside ? TYPED(but)(less, TYPED(but)(less, within)) : TYPED(but)(less, within));
     }
-    return TYPED(lvq_lowest)(best, at);
-}
-
-/* Index of the lowest of all. */
-INLINE ptrdiff_t TYPED(lvq_nearest)(const REAL *sq_dists, ptrdiff_t n)
-{
-    return TYPED(lvq_nearest_of)(sq_dists, n, 0, 0, 0);
+    return TYPED(lowest)(lanes.best, lanes.at);
 }
 
 INLINE REAL *TYPED(lvq_prototype)(const vq_lvq_model *model, ptrdiff_t i)
@@ -153,16 +183,14 @@ INLINE void TYPED(lvq_add)(REAL *w, ptrdiff_t width, const REAL *step, double fa
 static void TYPED(lvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
 {
     (void)rule;
-    TYPED(lvq_sq_dists)(model, x);
-    const ptrdiff_t i = TYPED(lvq_nearest)(model->sq_dists, model->n_prototypes);
+    const ptrdiff_t i = TYPED(lvq_scan)(model, x);
     TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, model->labels[i] == class ? rate : -rate);
 }
 
 static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
 {
     (void)rate;
-    TYPED(lvq_sq_dists)(model, x);
-    const ptrdiff_t i = TYPED(lvq_nearest)(model->sq_dists, model->n_prototypes);
+    const ptrdiff_t i = TYPED(lvq_scan)(model, x);
     const double own = model->rates[i], moved = model->labels[i] == class ? own : -own, next = own / (1 + moved);
     TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, moved);
     model->rates[i] = next < rule->rate ? next : rule->rate;
@@ -175,9 +203,8 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     const REAL *sq_dists = model->sq_dists;
     if (model->n_prototypes < 2)
         return;
-    TYPED(lvq_sq_dists)(model, x);
-    const ptrdiff_t i = TYPED(lvq_nearest)(sq_dists, model->n_prototypes);
-    const ptrdiff_t j = TYPED(lvq_nearest_of)(sq_dists, model->n_prototypes, i, i + 1, 0);
+    ptrdiff_t i, j;
+    TYPED(lvq_scan_two)(model, x, &i, &j);
     const int right = model->labels[i] == class;
     const int next_right = model->labels[j] == class;
     double move_i = 0, move_j = 0;
@@ -361,8 +388,7 @@ static void TYPED(rslvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     const double per_distance = 1 / (2 * rule->variance), step = rate / rule->variance;
     double *factors = model->factors;
     REAL *sq_dists = model->sq_dists;
-    TYPED(lvq_sq_dists)(model, x);
-    const double lowest = (double)sq_dists[TYPED(lvq_nearest)(sq_dists, n)];
+    const double lowest = (double)sq_dists[TYPED(lvq_scan)(model, x)];
     if (!(lowest < INFINITY))
         return;
     vd8 sums = {0};

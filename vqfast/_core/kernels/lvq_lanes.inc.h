@@ -81,14 +81,79 @@ INLINE void fold_f32(const vf16 *p, float *sums)
                     + LVQ_SHUFFLE(vi16, a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 
-INLINE double lowest_f64(vd8 a) { return _mm512_reduce_min_pd((__m512d)a); }
-INLINE float lowest_f32(vf16 a) { return _mm512_reduce_min_ps((__m512)a); }
-INLINE unsigned equal_f64(vd8 a, double b) { return _mm512_cmp_pd_mask((__m512d)a, _mm512_set1_pd(b), _CMP_EQ_OQ); }
-INLINE unsigned equal_f32(vf16 a, float b) { return _mm512_cmp_ps_mask((__m512)a, _mm512_set1_ps(b), _CMP_EQ_OQ); }
+/* Masks of lanes: less, both, but (a and not b); pick takes a where the mask is set, else b. */
+typedef __mmask8 mask_f64;
+typedef __mmask16 mask_f32;
+INLINE mask_f64 less_f64(vd8 a, vd8 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ); }
+INLINE mask_f32 less_f32(vf16 a, vf16 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
+INLINE mask_f64 below_f64(vl8 a, int64_t b) { return _mm512_cmplt_epi64_mask((__m512i)a, _mm512_set1_epi64(b)); }
+INLINE mask_f32 below_f32(vi16 a, int32_t b) { return _mm512_cmplt_epi32_mask((__m512i)a, _mm512_set1_epi32(b)); }
+INLINE mask_f64 but_f64(mask_f64 a, mask_f64 b) { return (mask_f64)(a & ~b); }
+INLINE mask_f32 but_f32(mask_f32 a, mask_f32 b) { return (mask_f32)(a & ~b); }
+INLINE vd8 pick_f64(mask_f64 m, vd8 a, vd8 b) { return (vd8)_mm512_mask_mov_pd((__m512d)b, m, (__m512d)a); }
+INLINE vf16 pick_f32(mask_f32 m, vf16 a, vf16 b) { return (vf16)_mm512_mask_mov_ps((__m512)b, m, (__m512)a); }
+INLINE vl8 picki_f64(mask_f64 m, vl8 a, vl8 b) { return (vl8)_mm512_mask_mov_epi64((__m512i)b, m, (__m512i)a); }
+INLINE vi16 picki_f32(mask_f32 m, vi16 a, vi16 b) { return (vi16)_mm512_mask_mov_epi32((__m512i)b, m, (__m512i)a); }
+
+/* The element of at in the lane of the lowest of best; the lowest such element of equals. */
+INLINE ptrdiff_t lowest_f64(vd8 best, vl8 at)
+{
+    const __m512d low = _mm512_set1_pd(_mm512_reduce_min_pd((__m512d)best));
+    const mask_f64 lanes = _mm512_cmp_pd_mask((__m512d)best, low, _CMP_EQ_OQ);
+    if (__builtin_expect((lanes & (lanes - 1)) != 0, 0))
+        return (ptrdiff_t)_mm512_mask_reduce_min_epi64(lanes, (__m512i)at);
+    return (ptrdiff_t)_mm_cvtsi128_si64(_mm512_castsi512_si128(_mm512_maskz_compress_epi64(lanes, (__m512i)at)));
+}
+
+INLINE ptrdiff_t lowest_f32(vf16 best, vi16 at)
+{
+    const __m512 low = _mm512_set1_ps(_mm512_reduce_min_ps((__m512)best));
+    const mask_f32 lanes = _mm512_cmp_ps_mask((__m512)best, low, _CMP_EQ_OQ);
+    if (__builtin_expect((lanes & (lanes - 1)) != 0, 0))
+        return (ptrdiff_t)_mm512_mask_reduce_min_epi32(lanes, (__m512i)at);
+    return (ptrdiff_t)_mm_cvtsi128_si32(_mm512_castsi512_si128(_mm512_maskz_compress_epi32(lanes, (__m512i)at)));
+}
 
 #else
 
 enum { LVQ_ROWS_F64 = 4, LVQ_ROWS_F32 = 4, LVQ_TILE_ROWS = 2, LVQ_TILE_LINES = 2 };
+
+typedef vl8 mask_f64;
+typedef vi16 mask_f32;
+INLINE mask_f64 less_f64(vd8 a, vd8 b) { return (mask_f64)(a < b); }
+INLINE mask_f32 less_f32(vf16 a, vf16 b) { return (mask_f32)(a < b); }
+INLINE mask_f64 below_f64(vl8 a, int64_t b) { return (mask_f64)(a < b); }
+INLINE mask_f32 below_f32(vi16 a, int32_t b) { return (mask_f32)(a < b); }
+INLINE mask_f64 but_f64(mask_f64 a, mask_f64 b) { return a & ~b; }
+INLINE mask_f32 but_f32(mask_f32 a, mask_f32 b) { return a & ~b; }
+INLINE vd8 pick_f64(mask_f64 m, vd8 a, vd8 b) { return (vd8)(((vl8)a & m) | ((vl8)b & ~m)); }
+INLINE vf16 pick_f32(mask_f32 m, vf16 a, vf16 b) { return (vf16)(((vi16)a & m) | ((vi16)b & ~m)); }
+INLINE vl8 picki_f64(mask_f64 m, vl8 a, vl8 b) { return (a & m) | (b & ~m); }
+INLINE vi16 picki_f32(mask_f32 m, vi16 a, vi16 b) { return (a & m) | (b & ~m); }
+
+INLINE ptrdiff_t lowest_f64(vd8 best, vl8 at)
+{
+    int64_t found = at[0];
+    double low = best[0];
+    for (int l = 1; l < 8; l++) {
+        const int better = best[l] < low || (best[l] == low && at[l] < found);
+        found = better ? at[l] : found;
+        low = better ? best[l] : low;
+    }
+    return (ptrdiff_t)found;
+}
+
+INLINE ptrdiff_t lowest_f32(vf16 best, vi16 at)
+{
+    int32_t found = at[0];
+    float low = best[0];
+    for (int l = 1; l < 16; l++) {
+        const int better = best[l] < low || (best[l] == low && at[l] < found);
+        found = better ? at[l] : found;
+        low = better ? best[l] : low;
+    }
+    return (ptrdiff_t)found;
+}
 
 INLINE void fold_f64(const vd8 *p, double *sums)
 {
