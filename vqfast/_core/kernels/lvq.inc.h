@@ -184,7 +184,11 @@ static void TYPED(lvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const
 {
     (void)rule;
     const ptrdiff_t i = TYPED(lvq_scan)(model, x);
-    TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, model->labels[i] == class ? rate : -rate);
+    REAL *nearest = TYPED(lvq_prototype)(model, i);
+    if (model->labels[i] == class) /* foreseen more often than not */
+        TYPED(lvq_move)(nearest, model->width, x, rate);
+    else
+        TYPED(lvq_move)(nearest, model->width, x, -rate);
 }
 
 static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
@@ -198,6 +202,7 @@ static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 
 /* ---- LVQ2, LVQ2.1, LVQ3 ------------------------------------------------------------- */
 
+/* The cases are branches, not selected numbers: a step that is foreseen need not wait for j. */
 static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
 {
     const REAL *sq_dists = model->sq_dists;
@@ -205,23 +210,23 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         return;
     ptrdiff_t i, j;
     TYPED(lvq_scan_two)(model, x, &i, &j);
-    const int right = model->labels[i] == class;
-    const int next_right = model->labels[j] == class;
-    double move_i = 0, move_j = 0;
-    if (right && next_right) {
-        move_i = move_j = rule->epsilon * rate;
-    } else if (right && rule->when_correct == VQ_LVQ_ATTRACT) {
-        move_i = rate;
-    } else if ((right && rule->when_correct == VQ_LVQ_PAIR) || (!right && next_right)) {
-        if ((double)sq_dists[i] > rule->window * (double)sq_dists[j]) {
-            move_i = right ? rate : -rate;
-            move_j = -move_i;
+    REAL *nearest = TYPED(lvq_prototype)(model, i), *next = TYPED(lvq_prototype)(model, j);
+    if (model->labels[i] == class) {
+        if (model->labels[j] == class) {
+            if (rule->epsilon > 0) {
+                TYPED(lvq_move)(nearest, model->width, x, rule->epsilon * rate);
+                TYPED(lvq_move)(next, model->width, x, rule->epsilon * rate);
+            }
+        } else if (rule->when_correct == VQ_LVQ_ATTRACT) {
+            TYPED(lvq_move)(nearest, model->width, x, rate);
+        } else if (rule->when_correct == VQ_LVQ_PAIR && (double)sq_dists[i] > rule->window * (double)sq_dists[j]) {
+            TYPED(lvq_move)(nearest, model->width, x, rate);
+            TYPED(lvq_move)(next, model->width, x, -rate);
         }
+    } else if (model->labels[j] == class && (double)sq_dists[i] > rule->window * (double)sq_dists[j]) {
+        TYPED(lvq_move)(nearest, model->width, x, -rate);
+        TYPED(lvq_move)(next, model->width, x, rate);
     }
-    if (move_i != 0)
-        TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, move_i);
-    if (move_j != 0)
-        TYPED(lvq_move)(TYPED(lvq_prototype)(model, j), model->width, x, move_j);
 }
 
 /* ---- GLVQ, GMLVQ -------------------------------------------------------------------- */
