@@ -209,7 +209,17 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     if (model->n_prototypes < 2)
         return;
     ptrdiff_t i, j;
-    TYPED(lvq_scan_two)(model, x, &i, &j);
+    if (rule->when_correct == VQ_LVQ_PAIR || model->starts[class + 1] - model->starts[class] > 1) {
+        TYPED(lvq_scan_two)(model, x, &i, &j);
+    } else { /* where the nearest is right, the next one is wrong and stays where it is */
+        i = TYPED(lvq_scan)(model, x);
+        if (model->labels[i] == class) {
+            if (rule->when_correct == VQ_LVQ_ATTRACT)
+                TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, rate);
+            return;
+        }
+        j = TYPED(lvq_nearest_of)(sq_dists, model->n_prototypes, i, i + 1, 0);
+    }
     REAL *nearest = TYPED(lvq_prototype)(model, i), *next = TYPED(lvq_prototype)(model, j);
     if (model->labels[i] == class) {
         if (model->labels[j] == class) {
