@@ -109,7 +109,10 @@ def main() -> None:
         print(f"{name:>8}: accuracy {right}/{len(test)} = {right / len(test):.10f}", end=", ")
         print(f"precision {precision_score(test_labels, found, average='weighted'):.10f}", end=", ")
         print(f"F1 {f1_score(test_labels, found, average='weighted'):.10f}")
-        print(f"{'':>10}prototypes differ by {np.abs(fitted.prototypes_ - expected).max():.1e} from the program's;", end="")
+        print(
+            f"{'':>10}prototypes differ by {np.abs(fitted.prototypes_ - expected).max():.1e} from the program's;",
+            end="",
+        )
         print(f" program {slow:.3f} s, LVQ3 {fast * 1e3:.2f} ms: {slow / fast:.0f} times faster", end="")
         print(f" ({numpy_sum / fast:.0f} if the program uses NumPy's sum)")
     X, y, prototypes, labels, test, test_labels = problem(False)

@@ -17,7 +17,7 @@ ALLOWED = {
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
     "_seeding": BELOW_PUBLIC,
     "_lvq.__init__": {"_lvq.cost", "_lvq.online"},
-    "_lvq.cost": {"_core.lvq", "_core.nearest", "_lvq.base", "_lvq.data"},
+    "_lvq.cost": {"_core.lvq", "_core.nearest", "_validation", "_lvq.base", "_lvq.data"},
     "_lvq.online": {"_core.lvq", "_lvq.base"},
     "_lvq.base": {"_core.lvq", "_core.nearest", "_validation", "_lvq.conventions", "_lvq.data", "_lvq.start"},
     "_lvq.start": {"_core.lloyd", "_core.nearest", "_seeding", "_lvq.conventions", "_lvq.data"},

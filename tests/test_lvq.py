@@ -648,6 +648,18 @@ def test_not_fitted(model):
                 getattr(model(), name)(X3)
 
 
+def test_predicting_what_is_not_finite(model):
+    for n_prototypes in (1, 3):
+        fitted = model(n_prototypes, random_state=0).fit(X3, Y3)
+        for name in ("predict", "decision_function", "predict_proba", "transform"):
+            for value in (np.nan, -np.inf):
+                if hasattr(fitted, name):
+                    with pytest.raises(ValueError, match="must not contain infs or NaNs, but X does"):
+                        getattr(fitted, name)(bad(X3, value))
+                    with pytest.raises(ValueError, match="must not contain infs or NaNs, but X does"):
+                        getattr(fitted, name)(bad(X3, value).astype("f2"))
+
+
 def test_errors_change_nothing(model):
     fitted = model(random_state=0).fit(X3, Y3)
     before = pickle.dumps(fitted)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._core.lvq import SCHEDULES, Schedule, Training, class_sq_dists
 from .._core.nearest import Nearest
-from .._validation import resolve_workers
+from .._validation import not_finite, resolve_workers
 from .conventions import Classifier, not_fitted, warn
 from .data import (
     Presentations,
@@ -360,16 +360,18 @@ class LVQClassifier(Classifier):
         if not hasattr(self, "prototypes_"):
             raise not_fitted(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' first.")
 
-    def _observations(self, X: ArrayLike) -> tuple[NDArray[Any], int]:
+    def _observations(self, X: ArrayLike, deferred: bool = False) -> tuple[NDArray[Any], int]:
+        """Checked observations (with `deferred`, by `_nearest`) and the number of threads."""
         self._check_fitted()
         workers = resolve_workers(self.workers)
-        return as_observations(X, workers, type(self).__name__, self.n_features_in_), workers
+        return as_observations(X, workers, type(self).__name__, self.n_features_in_, deferred), workers
 
     def _nearest(self, obs: NDArray[Any], workers: int) -> NDArray[np.int32]:
         """Index of the nearest prototype of every observation."""
         codes = np.empty(len(obs), dtype=np.int32)
         book = np.ascontiguousarray(self.prototypes_, dtype=np.float64)
-        Nearest(obs, len(book), workers).assign(book, codes)
+        if not Nearest(obs, len(book), workers).assign(book, codes, check_finite=True):
+            raise not_finite("X")
         return codes
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -391,8 +393,8 @@ class LVQClassifier(Classifier):
             If `X` is not finite, or not of the shape of the training data; if the estimator is
             not fitted.
         """
-        obs, workers = self._observations(X)
-        return np.take(self.prototype_labels_, self._nearest(obs, workers))
+        obs, workers = self._observations(X, deferred=True)
+        return np.take(self.prototype_labels_, self._nearest(obs, workers), mode="clip")
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the observations that get their label.

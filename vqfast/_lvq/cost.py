@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._core.lvq import Training, class_sq_dists, posteriors, project
 from .._core.nearest import Nearest
+from .._validation import not_finite
 from .base import DistanceClassifier, LVQClassifier, check_count, check_number
 from .data import TrainingData
 
@@ -375,7 +376,9 @@ class GMLVQ(_Cost, DistanceClassifier):
         codes, book = np.empty(len(obs), dtype=np.int32), self._projected_prototypes()
         for first in range(0, len(obs), _PROJECTED_AT_ONCE):
             rows = project(obs[first : first + _PROJECTED_AT_ONCE], self.projection_, workers)
-            Nearest(rows, len(book), workers).assign(book, codes[first : first + _PROJECTED_AT_ONCE])
+            found = codes[first : first + _PROJECTED_AT_ONCE]
+            if not Nearest(rows, len(book), workers).assign(book, found, check_finite=True):
+                raise not_finite("X")
         return codes
 
     def _class_sq_dists(self, obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
@@ -631,9 +634,10 @@ class RSLVQ(_Cost):
             If `X` is not finite, or not of the shape of the training data; if the estimator is
             not fitted.
         """
+        self._check_fitted()
+        if np.diff(self._starts).max() == 1:
+            return super().predict(X)
         obs, workers = self._observations(X)
-        if len(self.prototypes_) <= len(self.classes_):
-            return np.take(self.prototype_labels_, self._nearest(obs, workers))
         codes = np.empty(len(obs), dtype=np.intp)
         for first in range(0, len(obs), _PROJECTED_AT_ONCE):
             part = slice(first, first + _PROJECTED_AT_ONCE)

@@ -22,8 +22,13 @@ def as_rng(random_state: Any) -> np.random.Generator:
     return np.random.default_rng(random_state)
 
 
-def as_observations(values: ArrayLike, workers: int, name: str, n_features: int | None = None) -> NDArray[Any]:
-    """(n_obs, n_features) float32 or float64 that the kernels can read; finite."""
+def as_observations(
+    values: ArrayLike, workers: int, name: str, n_features: int | None = None, deferred: bool = False
+) -> NDArray[Any]:
+    """(n_obs, n_features) float32 or float64 that the kernels can read; finite.
+
+    With `deferred`, what the kernels read where it lies is left for the search to check.
+    """
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise TypeError("X must be a dense array, but it is sparse; use X.toarray() if it fits into memory")
     array = np.asarray(values)
@@ -41,7 +46,7 @@ def as_observations(values: ArrayLike, workers: int, name: str, n_features: int 
             raise ValueError(f"Found array with 0 {what} (shape={array.shape}) while a minimum of 1 is required.")
     if n_features is not None and array.shape[1] != n_features:
         raise ValueError(f"X has {array.shape[1]} features, but {name} is expecting {n_features} features as input.")
-    return as_real(as_array(array, "X", workers=workers))
+    return as_real(as_array(array, "X", workers=workers, deferred=deferred))
 
 
 def as_labels(values: ArrayLike | None, n_obs: int, name: str) -> NDArray[Any]:
