@@ -585,45 +585,45 @@ def test_bad_data(model, arguments, error, message):
         model().fit(*arguments)
 
 
+BAD_PARAMETERS = [
+    ({"n_prototypes": 0}, ValueError, "n_prototypes must be at least 1"),
+    ({"n_prototypes": 1.5}, TypeError, "n_prototypes must be an int, a dict or an array of ints"),
+    ({"n_prototypes": [1, 2]}, ValueError, "one entry for each of the 3 classes, got 2"),
+    ({"n_prototypes": {0: 1, 1: 1}}, ValueError, r"missing \[2\]"),
+    ({"n_prototypes": {0: 1, 1: 1, 2: 1, 3: 1}}, ValueError, r"not a class \[3\]"),
+    ({"init": "best"}, ValueError, "init must be one of"),
+    ({"init": 3}, TypeError, "init must be a name"),
+    ({"init": (X3[:2], [0])}, ValueError, "one label for each prototype"),
+    ({"init": (X3[:2], [0, 9])}, ValueError, "label 9, which is not one of the classes"),
+    ({"init": (X3[:2, :2], [0, 1])}, ValueError, "expecting 4 features"),
+    ({"init": (bad(X3, np.nan), Y3)}, ValueError, "infs or NaNs"),
+    ({"n_epochs": 0}, ValueError, "n_epochs must be at least 1"),
+    ({"n_epochs": 2.5}, TypeError, "n_epochs must be an integer"),
+    ({"learning_rate": 0}, ValueError, "learning_rate must be in"),
+    ({"learning_rate": np.nan}, ValueError, "learning_rate must be in"),
+    ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number"),
+    ({"schedule": "cosine"}, ValueError, "schedule must be one of"),
+    ({"decay": 2.0}, ValueError, "decay must be in"),
+    ({"max_drift": 0.5}, ValueError, "max_drift must be in"),
+    ({"window": 0}, ValueError, "window must be in"),
+    ({"window_on": "time"}, ValueError, "window_on must be one of"),
+    ({"when_correct": "cheer"}, ValueError, "when_correct must be one of"),
+    ({"epsilon": 0.0}, ValueError, "epsilon must be in"),
+    ({"beta": -1}, ValueError, "beta must be in"),
+    ({"variance": 0}, ValueError, "variance must be in"),
+    ({"rank": 0}, ValueError, "rank must be at least 1"),
+    ({"matrix_learning_rate": 2}, ValueError, "matrix_learning_rate must be in"),
+    ({"workers": 0}, ValueError, "workers must be"),
+]
+
+
 @pytest.mark.parametrize(
-    ("parameters", "error", "message"),
-    [
-        ({"n_prototypes": 0}, ValueError, "n_prototypes must be at least 1"),
-        ({"n_prototypes": 1.5}, TypeError, "n_prototypes must be an int, a dict or an array of ints"),
-        ({"n_prototypes": [1, 2]}, ValueError, "one entry for each of the 3 classes, got 2"),
-        ({"n_prototypes": {0: 1, 1: 1}}, ValueError, r"missing \[2\]"),
-        ({"n_prototypes": {0: 1, 1: 1, 2: 1, 3: 1}}, ValueError, r"not a class \[3\]"),
-        ({"init": "best"}, ValueError, "init must be one of"),
-        ({"init": 3}, TypeError, "init must be a name"),
-        ({"init": (X3[:2], [0])}, ValueError, "one label for each prototype"),
-        ({"init": (X3[:2], [0, 9])}, ValueError, "label 9, which is not one of the classes"),
-        ({"init": (X3[:2, :2], [0, 1])}, ValueError, "expecting 4 features"),
-        ({"init": (bad(X3, np.nan), Y3)}, ValueError, "infs or NaNs"),
-        ({"n_epochs": 0}, ValueError, "n_epochs must be at least 1"),
-        ({"n_epochs": 2.5}, TypeError, "n_epochs must be an integer"),
-        ({"learning_rate": 0}, ValueError, "learning_rate must be in"),
-        ({"learning_rate": np.nan}, ValueError, "learning_rate must be in"),
-        ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number"),
-        ({"schedule": "cosine"}, ValueError, "schedule must be one of"),
-        ({"decay": 2.0}, ValueError, "decay must be in"),
-        ({"max_drift": 0.5}, ValueError, "max_drift must be in"),
-        ({"window": 0}, ValueError, "window must be in"),
-        ({"window_on": "time"}, ValueError, "window_on must be one of"),
-        ({"when_correct": "cheer"}, ValueError, "when_correct must be one of"),
-        ({"epsilon": 0.0}, ValueError, "epsilon must be in"),
-        ({"beta": -1}, ValueError, "beta must be in"),
-        ({"variance": 0}, ValueError, "variance must be in"),
-        ({"rank": 0}, ValueError, "rank must be at least 1"),
-        ({"matrix_learning_rate": 2}, ValueError, "matrix_learning_rate must be in"),
-        ({"workers": 0}, ValueError, "workers must be"),
-    ],
+    ("model", "parameters", "error", "message"),
+    [(m, *rest) for m in MODELS for rest in BAD_PARAMETERS if next(iter(rest[0])) in m().get_params()],
     ids=repr,
 )
 def test_bad_parameters(model, parameters, error, message):
-    made = model()
-    if next(iter(parameters)) not in made.get_params():
-        pytest.skip("not a parameter of this model")
-    made.set_params(**parameters)  # only fit looks at them
+    made = model(**parameters)  # only fit looks at them
     with pytest.raises(error, match=message):
         made.fit(X3, Y3)
     assert not hasattr(made, "prototypes_")

@@ -104,15 +104,17 @@ INLINE void TYPED(lvq_lower)(TYPED(lvq_lanes_best) * lanes, LINE d, LINE_INTS no
     lanes->at = TYPED(picki)(less, now, lanes->at);
 }
 
-INLINE TYPED(lvq_lanes_best) TYPED(lvq_none)(void)
+INLINE void TYPED(lvq_reset)(TYPED(lvq_lanes_best) * lanes)
 {
-    return (TYPED(lvq_lanes_best)){(LINE){0} + (REAL)INFINITY, {0}};
+    lanes->best = (LINE){0} + (REAL)INFINITY;
+    lanes->at = (LINE_INTS){0};
 }
 
 /* Squared distances of all prototypes and the index of the lowest, the first of equals. */
 INLINE ptrdiff_t TYPED(lvq_scan)(const vq_lvq_model *model, const REAL *x)
 {
-    TYPED(lvq_lanes_best) lanes = TYPED(lvq_none)();
+    TYPED(lvq_lanes_best) lanes;
+    TYPED(lvq_reset)(&lanes);
     for (ptrdiff_t i = 0; i < model->n_prototypes; i += LINE_SIZE) {
         const LINE d = TYPED(lvq_distances)(model, x, i);
         TYPED(lvq_lower)(&lanes, d, TYPED(lvq_lanes) + (REAL_BITS)i, TYPED(less)(d, lanes.best));
@@ -123,7 +125,9 @@ INLINE ptrdiff_t TYPED(lvq_scan)(const vq_lvq_model *model, const REAL *x)
 /* The same for the lowest two. */
 INLINE void TYPED(lvq_scan_two)(const vq_lvq_model *model, const REAL *x, ptrdiff_t *first, ptrdiff_t *second)
 {
-    TYPED(lvq_lanes_best) one = TYPED(lvq_none)(), two = TYPED(lvq_none)();
+    TYPED(lvq_lanes_best) one, two;
+    TYPED(lvq_reset)(&one);
+    TYPED(lvq_reset)(&two);
     for (ptrdiff_t i = 0; i < model->n_prototypes; i += LINE_SIZE) {
         const LINE d = TYPED(lvq_distances)(model, x, i);
         const LINE_INTS now = TYPED(lvq_lanes) + (REAL_BITS)i;
@@ -144,13 +148,15 @@ INLINE void TYPED(lvq_scan_two)(const vq_lvq_model *model, const REAL *x, ptrdif
  * inside = 0 of all others. Called with a constant inside. */
 INLINE ptrdiff_t TYPED(lvq_nearest_of)(const REAL *sq_dists, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last, int inside)
 {
-    TYPED(lvq_lanes_best) lanes = TYPED(lvq_none)();
+    TYPED(lvq_lanes_best) lanes;
+    TYPED(lvq_reset)(&lanes);
     for (ptrdiff_t i = inside ? first / LINE_SIZE * LINE_SIZE : 0; i < (inside ? last : n); i += LINE_SIZE) {
         const LINE d = LINE_AT(sq_dists + i);
         const LINE_INTS now = TYPED(lvq_lanes) + (REAL_BITS)i;
         const TYPED(mask) less = TYPED(less)(d, lanes.best);
         const TYPED(mask) within = TYPED(but)(TYPED(below)(now, (REAL_BITS)last), TYPED(below)(now, (REAL_BITS)first));
-        TYPED(lvq_lower)(&lanes, d, now, inside ? TYPED(but)(less, TYPED(but)(less, within)) : TYPED(but)(less, within));
+        const TYPED(mask) outside = TYPED(but)(less, within);
+        TYPED(lvq_lower)(&lanes, d, now, inside ? TYPED(but)(less, outside) : outside);
     }
     return TYPED(lowest)(lanes.best, lanes.at);
 }
