@@ -109,7 +109,8 @@ cdef class Training:
     cdef char *memory
     cdef char *state
     cdef char *good
-    cdef double good_scale
+    cdef double good_scale, limit
+    cdef void *centre
 
     def __cinit__(self, rule, cnp.ndarray obs, cnp.ndarray classes, cnp.ndarray prototypes, cnp.ndarray starts,
                   rates=None, omega=None, isa=None, **options):
@@ -173,6 +174,7 @@ cdef class Training:
         self.state_bytes = cursor - base
         self.good = <char *>line(&cursor, self.state_bytes)
         self.model.obs = line(&cursor, w * self.itemsize)
+        self.centre = line(&cursor, w * self.itemsize)
         self.model.sq_dists = line(&cursor, groups * self.itemsize)
         self.model.factors = <double *>line(&cursor, 8 * groups)
         self.model.differences = line(&cursor, matrix * m * w * self.itemsize)
@@ -215,15 +217,15 @@ cdef class Training:
         with nogil:
             self.steps(indices, n, schedule, first)
 
-    def settle(self, cnp.ndarray centre, double limit):
-        """Whether all prototypes are within a squared distance of centre (n_features,).
+    def watch(self, cnp.ndarray centre, double limit):
+        """Say what is a good state: all prototypes within a squared distance of centre (n_features,)."""
+        self.rows(self.centre, 1, self.model.width)[0, :self.model.n_features] = centre
+        self.limit = limit
 
-        If so, this is the last good state; otherwise the one before is restored.
-        """
-        cdef cnp.ndarray row = np.zeros(self.model.width, dtype=self.obs.dtype)
-        row[:self.model.n_features] = centre
-        cdef double spread = self.kernels.spread(&self.model, cnp.PyArray_DATA(row))
-        if spread <= limit and spread < INFINITY and self.model.scale > 0:
+    def settle(self):
+        """Whether the state is good. Then it is kept; otherwise the last good one is restored."""
+        cdef double spread = self.kernels.spread(&self.model, self.centre)
+        if spread <= self.limit and spread < INFINITY and self.model.scale > 0:
             self.keep()
             return True
         memcpy(self.state, self.good, self.state_bytes)

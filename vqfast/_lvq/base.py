@@ -21,6 +21,7 @@ from .data import (
     as_order,
     as_rng,
     check_weights,
+    classes_of,
     indices_of,
     starts_of,
 )
@@ -28,6 +29,8 @@ from .start import check_start, counts_of, start_by_name, start_from_arrays
 
 # What a fit sets besides the public attributes.
 _PRIVATE = ("_starts", "_timing")
+# Codes whose labels are looked up at once: their copy as array indices stays in the cache.
+_LABELLED_AT_ONCE = 1 << 14
 # Steps between two looks at the prototypes where an explicit order makes no epochs.
 _FEWEST_STEPS = 1024
 # partial_fit goes on learning past the end of its schedule at this share of the first rate.
@@ -123,8 +126,7 @@ class LVQClassifier(Classifier):
         labels = as_labels(y, len(obs), name)
         weights = check_weights(sample_weight, len(obs))
         if first and classes is None:
-            found, inverse = np.unique(labels, return_inverse=True)
-            indices = inverse.astype(np.int32)
+            found, indices = classes_of(labels)
         else:
             found = np.unique(as_labels(classes, len(np.asarray(classes)), name)) if first else self.classes_
             indices = indices_of(labels, found, "y")
@@ -335,9 +337,10 @@ class LVQClassifier(Classifier):
         spread = np.square(self.prototypes_ - centre).sum(axis=1, dtype=np.float64).max()
         rounding = np.square(centre).sum() * 1e-10
         limit = self.max_drift**2 * max(data.sq_radius, float(spread)) + rounding
+        training.watch(centre, limit)
         for rows in epochs:
             training.train(rows, schedule, self.n_steps_)
-            if not training.settle(centre, limit):
+            if not training.settle():
                 warn(
                     f"the prototypes of {type(self).__name__} blew up in the epoch after step {self.n_steps_}: one "
                     f"went more than max_drift={self.max_drift:g} times as far from the mean of X as any observation. "
@@ -394,7 +397,12 @@ class LVQClassifier(Classifier):
             not fitted.
         """
         obs, workers = self._observations(X, deferred=True)
-        return np.take(self.prototype_labels_, self._nearest(obs, workers), mode="clip")
+        codes = self._nearest(obs, workers)
+        labels = np.empty(len(codes), dtype=self.prototype_labels_.dtype)
+        for first in range(0, len(codes), _LABELLED_AT_ONCE):
+            part = slice(first, first + _LABELLED_AT_ONCE)
+            labels[part] = self.prototype_labels_[codes[part]]
+        return labels
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the observations that get their label.

@@ -77,6 +77,19 @@ def as_labels(values: ArrayLike | None, n_obs: int, name: str) -> NDArray[Any]:
     return labels
 
 
+def classes_of(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """The sorted classes and the position of every label in them."""
+    if labels.dtype.kind in "iu" and labels.dtype.itemsize <= 8:
+        low, high = int(labels.min()), int(labels.max())
+        if high - low < 4 * len(labels) and high < 1 << 62:  # a table instead of a sort
+            shifted = labels.astype(np.int64) - low
+            present = np.bincount(shifted) > 0
+            (values,) = np.nonzero(present)
+            return (values + low).astype(labels.dtype), (np.cumsum(present) - 1)[shifted].astype(np.int32)
+    classes, indices = np.unique(labels, return_inverse=True)
+    return classes, indices.astype(np.int32)
+
+
 def indices_of(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.int32]:
     """Positions of the labels in the sorted classes; ValueError for a label that is not among them."""
     found = np.searchsorted(classes, labels)
@@ -197,9 +210,12 @@ class Presentations:
             weights = None if weights is None else weights[self.rows]
         self.ends = None if weights is None else np.cumsum(weights)
         self.n_steps = len(self.rows)
+        self.rows = np.ascontiguousarray(self.rows, dtype=np.int64)
 
     def epoch(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The rows of the next epoch."""
+        if self.ends is None and not self.shuffle:
+            return self.rows
         chosen = np.arange(self.n_steps)
         if self.ends is not None:
             offset = rng.random() if self.shuffle else 0.5
@@ -207,7 +223,7 @@ class Presentations:
             chosen = np.minimum(np.searchsorted(self.ends, positions, side="right"), self.n_steps - 1)
         if self.shuffle:
             rng.shuffle(chosen)
-        return np.ascontiguousarray(self.rows[chosen], dtype=np.int64)
+        return self.rows[chosen]
 
 
 def as_order(order: ArrayLike, n_obs: int) -> NDArray[np.int64]:
