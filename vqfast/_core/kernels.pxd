@@ -1,5 +1,5 @@
 """The C contract as Cython sees it; the words are in kernels/kernels.h."""
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "kernels.h" nogil:
@@ -9,6 +9,7 @@ cdef extern from "kernels.h" nogil:
         VQ_DIRECT
         VQ_LANES
         VQ_PANELS
+        VQ_INT8
         VQ_LANES_FEATURES
         VQ_EXACT_GROUP
 
@@ -60,63 +61,10 @@ cdef extern from "kernels.h" nogil:
         void (*sq_dists)(const vq_obs *, Py_ssize_t, const vq_code_book *, const int32_t *, double *,
                          double *) noexcept nogil
         void (*min_sq_dists)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, double *, double *) noexcept nogil
-        void (*add_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
-                         const double *, double *) noexcept nogil
-        void (*move_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
-                          const int32_t *, const double *, double, double, int64_t *) noexcept nogil
-
-    enum:
-        VQ_LVQ_LINE
-        VQ_LVQ_GROUP
-        VQ_LVQ1
-        VQ_OLVQ1
-        VQ_PAIRS
-        VQ_GLVQ
-        VQ_GMLVQ
-        VQ_RSLVQ
-        VQ_LVQ_PAIR
-        VQ_LVQ_ATTRACT
-        VQ_LVQ_KEEP
-
-    ctypedef struct vq_lvq_rule:
-        double rate
-        double window
-        double epsilon
-        int when_correct
-        double beta
-        double matrix_rate
-        double variance
-
-    ctypedef struct vq_lvq_model:
-        Py_ssize_t n_prototypes
-        Py_ssize_t n_features
-        Py_ssize_t n_classes
-        Py_ssize_t width
-        Py_ssize_t rank_width
-        void *prototypes
-        const int32_t *labels
-        const int32_t *starts
-        double *rates
-        void *matrix
-        double scale
-        void *obs
-        void *sq_dists
-        double *factors
-        void *differences
-        void *projections
-        void *moves
-
-    ctypedef struct vq_lvq_kernels:
-        void (**train)(vq_lvq_model *, const vq_lvq_rule *, const vq_obs *, const int32_t *, const int64_t *,
-                       const double *, Py_ssize_t) noexcept nogil
-        double (*spread)(vq_lvq_model *, const void *) noexcept nogil
-        void (*hashes)(const vq_obs *, Py_ssize_t, Py_ssize_t, const int32_t *, uint64_t *) noexcept nogil
-        void (*class_sq_dists)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, const int32_t *, Py_ssize_t,
-                               double *, double *) noexcept nogil
-        void (*posteriors)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, const int32_t *, Py_ssize_t, double,
-                           double *, double *, double *) noexcept nogil
-        void (*project)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t, Py_ssize_t, double *,
-                        double *) noexcept nogil
+        void (*add_rows)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *,
+                         double *) noexcept nogil
+        void (*move_rows)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *, double, double,
+                          int64_t *) noexcept nogil
 
     ctypedef struct vq_kernels:
         const char *name
@@ -130,8 +78,10 @@ cdef extern from "kernels.h" nogil:
                            double *) noexcept nogil
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
+        const void *int8  # vq_int8_kernels, int8.pxd
+        const void *tiles  # vq_tile_kernels, tiles.pxd
+        const void *lvq  # vq_lvq_kernels [2], lvq.pxd
         vq_typed_kernels *typed
-        const vq_lvq_kernels *lvq
 
     const vq_kernels *vq_kernels_named(const char *)
     const vq_kernels *vq_kernels_best()

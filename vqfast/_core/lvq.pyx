@@ -8,10 +8,8 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from .kernels cimport (
-    VQ_FLOAT32, VQ_FLOAT64, VQ_GLVQ, VQ_GMLVQ, VQ_LVQ1, VQ_LVQ_ATTRACT, VQ_LVQ_GROUP, VQ_LVQ_KEEP, VQ_LVQ_LINE,
-    VQ_LVQ_PAIR, VQ_OLVQ1, VQ_PAIRS, VQ_RSLVQ, vq_lvq_kernels, vq_lvq_model, vq_lvq_rule, vq_obs,
-)
+from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
+from .memory cimport vq_take
 from .nearest cimport kernels_of, view_obs
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
@@ -83,11 +81,8 @@ cdef class Schedule:
         return out
 
 
-cdef void *line(char **cursor, Py_ssize_t n_bytes) noexcept:
-    """The next n_bytes at a line's start."""
-    cdef char *start = cursor[0]
-    cursor[0] += (n_bytes + VQ_LVQ_LINE - 1) // VQ_LVQ_LINE * VQ_LVQ_LINE
-    return start
+cdef const vq_lvq_kernels *lvq_kernels_of(isa, bint is_double) except NULL:
+    return <const vq_lvq_kernels *>kernels_of(isa).lvq + (VQ_FLOAT64 if is_double else VQ_FLOAT32)
 
 
 cdef class Training:
@@ -118,7 +113,7 @@ cdef class Training:
         cdef bint is_double = view_obs(obs, &self.view)
         self.obs, self.classes, self.starts = obs, classes, starts
         self.labels = np.repeat(np.arange(starts.shape[0] - 1, dtype=np.int32), np.diff(starts))
-        self.kernels = &kernels_of(isa).lvq[VQ_FLOAT64 if is_double else VQ_FLOAT32]
+        self.kernels = lvq_kernels_of(isa, is_double)
         self.itemsize = 8 if is_double else 4
         self.kind = RULES[rule]
         self.rank = omega.shape[0] if omega is not None else 0
@@ -168,18 +163,18 @@ cdef class Training:
         cdef Py_ssize_t rows = (d + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
         cdef bint matrix = self.kind == VQ_GMLVQ
         self.state = cursor
-        self.model.prototypes = line(&cursor, groups * w * self.itemsize)
-        self.model.rates = <double *>line(&cursor, 8 * m)
-        self.model.matrix = line(&cursor, rows * r * self.itemsize)
+        self.model.prototypes = vq_take(&cursor, groups * w * self.itemsize)
+        self.model.rates = <double *>vq_take(&cursor, 8 * m)
+        self.model.matrix = vq_take(&cursor, rows * r * self.itemsize)
         self.state_bytes = cursor - base
-        self.good = <char *>line(&cursor, self.state_bytes)
-        self.model.obs = line(&cursor, w * self.itemsize)
-        self.centre = line(&cursor, w * self.itemsize)
-        self.model.sq_dists = line(&cursor, groups * self.itemsize)
-        self.model.factors = <double *>line(&cursor, 8 * groups)
-        self.model.differences = line(&cursor, matrix * m * w * self.itemsize)
-        self.model.projections = line(&cursor, m * r * self.itemsize)
-        self.model.moves = line(&cursor, 2 * (w + VQ_LVQ_GROUP) * self.itemsize)
+        self.good = <char *>vq_take(&cursor, self.state_bytes)
+        self.model.obs = vq_take(&cursor, w * self.itemsize)
+        self.centre = vq_take(&cursor, w * self.itemsize)
+        self.model.sq_dists = vq_take(&cursor, groups * self.itemsize)
+        self.model.factors = <double *>vq_take(&cursor, 8 * groups)
+        self.model.differences = vq_take(&cursor, matrix * m * w * self.itemsize)
+        self.model.projections = vq_take(&cursor, m * r * self.itemsize)
+        self.model.moves = vq_take(&cursor, 2 * (w + VQ_LVQ_GROUP) * self.itemsize)
         size[0] = cursor - base
 
     cdef rows(self, void *data, Py_ssize_t n_rows, Py_ssize_t width):
@@ -253,7 +248,7 @@ def hashes(cnp.ndarray obs, cnp.ndarray classes, isa=None):
     """A uint64 for each observation (n_obs, n_features) and its class (int32): equal for equal ones."""
     cdef vq_obs view
     cdef bint is_double = view_obs(obs, &view)
-    cdef const vq_lvq_kernels *kernels = &kernels_of(isa).lvq[VQ_FLOAT64 if is_double else VQ_FLOAT32]
+    cdef const vq_lvq_kernels *kernels = lvq_kernels_of(isa, is_double)
     cdef Py_ssize_t n = cnp.PyArray_DIM(obs, 0), d = cnp.PyArray_DIM(obs, 1)
     cdef cnp.ndarray out = np.empty(n, dtype=np.uint64)
     cdef const int32_t *labels = <const int32_t *>cnp.PyArray_DATA(classes)
@@ -285,7 +280,7 @@ cdef class _RowPass:
     def __cinit__(self, int kind, cnp.ndarray obs, int workers, isa):
         cdef bint is_double = view_obs(obs, &self.view)
         self.kind, self.workers = kind, workers
-        self.kernels = &kernels_of(isa).lvq[VQ_FLOAT64 if is_double else VQ_FLOAT32]
+        self.kernels = lvq_kernels_of(isa, is_double)
         self.itemsize = 8 if is_double else 4
         self.n_rows, self.n_features = cnp.PyArray_DIM(obs, 0), cnp.PyArray_DIM(obs, 1)
 

@@ -40,8 +40,7 @@
 #ifndef VQ_LVQ_H
 #define VQ_LVQ_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels.h"
 
 enum { VQ_LVQ_LINE = 64, VQ_LVQ_GROUP = 16 };
 
@@ -92,7 +91,7 @@ typedef struct {
     void *moves;
 } vq_lvq_model;
 
-typedef struct {
+struct vq_lvq_kernels {
     /* Steps with the observations order[0], order[1], ... of classes classes[order[0]], ... */
     void (*train[VQ_LVQ_N_RULES])(vq_lvq_model *model, const vq_lvq_rule *rule, const vq_obs *obs,
                                   const int32_t *classes, const int64_t *order, const double *rates, ptrdiff_t n_steps);
@@ -117,6 +116,6 @@ typedef struct {
      * row scratch of n_features and rank_width. */
     void (*project)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *matrix, ptrdiff_t rank,
                     ptrdiff_t rank_width, double *row, double *projected);
-} vq_lvq_kernels;
+};
 
 #endif
