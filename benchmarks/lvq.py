@@ -149,6 +149,9 @@ def start(name: str, env: dict[str, str]) -> tuple[Any, list[str]]:
 def accuracies(env: dict[str, str], repeats: int) -> list[dict[str, Any]]:
     """Accuracy and milliseconds of a fit, for every model and data set."""
     started = {name: start(name, env) for name in CONTENDERS}
+    for name, (_, models) in started.items():
+        if not models:
+            print(f"{name}: not installed, left out", file=sys.stderr)
     rows = [{"contender": name, "model": model} for name, (_, models) in started.items() for model in models]
     for data in DATA:
         for repeat in range(repeats + 1):  # the first is the warm-up

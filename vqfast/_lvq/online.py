@@ -358,8 +358,8 @@ class LVQ21(_Pairs):
         w -= a (x - w)    for the wrong one
 
     A wide window at a high rate drives prototypes apart for as long as it lasts, which `LVQ3`
-    lessens; hence the defaults, which are narrower and shorter than the 0.2 to 0.3 of the
-    literature. More prototypes, three or more for each class, stand higher rates: 0.1.
+    lessens; hence the default window, narrower than the 0.2 to 0.3 of the literature. Three or
+    more prototypes of each class stand higher rates: 0.1.
 
     A step takes O(n_prototypes n_features) time; memory besides the input is 60 bytes an
     observation, some copies of the prototypes and, for a k-means start of several prototypes,
