@@ -16,7 +16,7 @@
                    few.inc.h            the search of few observations, nothing packed
                    direct.inc.h         decisions by the double formula
                    obs.inc.h            what reads observations; included for float and double
-                   lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps
+                   lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps, passes
                    simd.h               the dozen vector operations, per instruction set
                  dispatch.c           which instruction set this CPU runs
 
