@@ -2,6 +2,7 @@
 
     python benchmarks/compare.py                        all groups
     python benchmarks/compare.py vq tiny                some of them
+    python benchmarks/compare.py lvq                    accuracy, time and a picture of the classifiers
     python benchmarks/compare.py kmeans --data sift=sift.npz --data embeddings.npy
 
 Each contender runs in a process of its own with the same number of threads; runs of the
@@ -32,6 +33,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import lvq  # noqa: E402
 from contenders import CONTENDERS  # noqa: E402
 from jobs import GROUPS, Task, read_data  # noqa: E402
 
@@ -187,7 +189,7 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help="which groups (default: all)")
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, "lvq", []], help="which groups (default: all)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--match", default="", help="only jobs whose title contains this")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each contender")
@@ -204,7 +206,10 @@ def main() -> None:
     head["OPENBLAS_CORETYPE"] = env.get("OPENBLAS_CORETYPE", "not set")
     print(json.dumps(head))
     with tempfile.TemporaryDirectory() as folder:
-        for group in options.groups or GROUPS:
+        for group in options.groups or [*GROUPS, "lvq"]:
+            if group == "lvq":
+                lvq.report(env, options.repeats, options.out, head)
+                continue
             rows = []
             for task in GROUPS[group](data):
                 if options.match not in task.title:

@@ -13,15 +13,23 @@ import pytest
 import vqfast
 import vqfast._core
 
-FUNCTIONS = [getattr(vqfast, name) for name in vqfast.__all__ if name != "ClusterError"]
-COMPILED = ["vqfast._core.nearest", "vqfast._core.lloyd"]
+PUBLIC = [getattr(vqfast, name) for name in vqfast.__all__]
+FUNCTIONS = [function for function in PUBLIC if not inspect.isclass(function)]
+CLASSIFIERS = [cls for cls in PUBLIC if hasattr(cls, "fit")]
+METHODS = [
+    getattr(cls, name)
+    for cls in CLASSIFIERS
+    for name in dir(cls)
+    if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
+]
+COMPILED = ["vqfast._core.nearest", "vqfast._core.lloyd", "vqfast._core.lvq"]
 
 
 def sections(function):
     return re.findall(r"^(\w[\w ]*)\n-{3,}$", inspect.getdoc(function), re.M)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", FUNCTIONS + CLASSIFIERS, ids=lambda function: function.__name__)
 def test_examples(function):
     examples = doctest.DocTestFinder(recurse=False).find(function, function.__name__, globs={})
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
@@ -45,6 +53,34 @@ def test_sections(function):
     assert found == [section for section in order if section in found]
 
 
+@pytest.mark.parametrize("cls", CLASSIFIERS, ids=lambda cls: cls.__name__)
+def test_sections_of_classes(cls):
+    found = ["Parameters", "Attributes", "Raises", "Notes", "References", "Examples"]
+    assert sections(cls) == found
+    doc = inspect.getdoc(cls)
+    parameters, attributes = (doc.partition(f"{name}\n---")[2].partition("\n\n")[0] for name in found[:2])
+    listed = re.findall(r"^(\w+) : ", parameters, re.M)
+    assert listed == [name for name in inspect.signature(cls).parameters]
+    fitted = cls(random_state=0).fit([[0.0, 1.0], [2.0, 3.0]], [0, 1])
+    public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
+    public |= {name for name in dir(cls) if name.endswith("_") and not name.startswith("_")}
+    assert set(re.findall(r"^(\w+) : ", attributes, re.M)) == public
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
+def test_sections_of_methods(method):
+    found = sections(method)
+    order = ["Parameters", "Returns", "Raises", "Warns", "See Also", "Notes", "References", "Examples"]
+    assert found == [section for section in order if section in found]
+    assert found[:2] == ["Parameters", "Returns"]
+    names = [name.lstrip("*") for name in inspect.signature(method).parameters if name != "self"]
+    doc = inspect.getdoc(method)
+    listed = re.findall(
+        r"^\*{0,2}(\w[\w, ]*?)(?: : .*)?$", doc.partition("Parameters\n")[2].partition("Returns\n")[0], re.M
+    )
+    assert [name for line in listed for name in re.split(r",\s*", line)] == names
+
+
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_every_parameter_is_documented(function):
     doc = inspect.getdoc(function)
@@ -53,7 +89,7 @@ def test_every_parameter_is_documented(function):
     assert names == list(inspect.signature(function).parameters), names
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", FUNCTIONS + CLASSIFIERS + METHODS, ids=lambda function: function.__qualname__)
 def test_first_line(function):
     first, _, rest = inspect.getdoc(function).partition("\n")
     assert first.endswith(".")
@@ -90,7 +126,8 @@ def test_stubs_name_what_is_compiled(name):
 
 
 def test_every_private_function_says_what_it_does():
-    for name in ("_assign", "_kmeans", "_seeding", "_validation", "_config"):
+    lvq = [f"_lvq.{name}" for name in ("base", "conventions", "cost", "data", "online", "start")]
+    for name in ("_assign", "_kmeans", "_seeding", "_validation", "_config", "_lvq", *lvq):
         module = importlib.import_module(f"vqfast.{name}")
         assert module.__doc__, name
 

@@ -11,11 +11,18 @@ import vqfast
 # Module: what of the package it may import. Not named here means not allowed.
 BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_validation"}
 ALLOWED = {
-    "__init__": {"_assign", "_config", "_kmeans"},
+    "__init__": {"_assign", "_config", "_kmeans", "_lvq"},
     "_config": {"_core", "_validation"},
     "_assign": {"_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
     "_seeding": BELOW_PUBLIC,
+    "_lvq.__init__": {"_lvq.cost", "_lvq.online"},
+    "_lvq.cost": {"_core.lvq", "_core.nearest", "_validation", "_lvq.base", "_lvq.data"},
+    "_lvq.online": {"_core.lvq", "_lvq.base"},
+    "_lvq.base": {"_core.lvq", "_core.nearest", "_validation", "_lvq.conventions", "_lvq.data", "_lvq.start"},
+    "_lvq.start": {"_core.lloyd", "_core.nearest", "_seeding", "_lvq.conventions", "_lvq.data"},
+    "_lvq.data": {"_core.lloyd", "_core.lvq", "_core.nearest", "_validation", "_lvq.conventions"},
+    "_lvq.conventions": set(),
     "_validation": {"_core.nearest"},
     "_core.__init__": set(),
     "_core.kernels": {"kernels.h"},
@@ -25,10 +32,12 @@ ALLOWED = {
     "_core.nearest": {"_core.int8", "_core.kernels", "_core.memory", "_core.team"},
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.tiles"},
+    "_core.lvq": {"lvq.h", "_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
 THIRD_PARTY = {"numpy"}
-HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("int8", "kernels", "memory", "team", "tiles")}
+OPTIONAL = {"_lvq.conventions": {"sklearn"}}  # imported where asked for, by this module alone
+HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("int8", "kernels", "lvq", "memory", "team", "tiles")}
 C_HEADERS = {"stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(
@@ -40,7 +49,7 @@ EXTERN = re.compile(r'^cdef extern from "([^"]+)"', re.M)
 def modules(root):
     """Name (without the package's) and path of every source file of the package."""
     package = root / "vqfast"
-    for pattern in ("*.py", "_core/*.py", "_core/*.pyx", "_core/*.pxd"):
+    for pattern in ("*.py", "_lvq/*.py", "_core/*.py", "_core/*.pyx", "_core/*.pxd"):
         for path in sorted(package.glob(pattern)):
             yield ".".join(path.relative_to(package).with_suffix("").parts), path
 
@@ -115,7 +124,7 @@ def test_other_packages(root):
         for dots, imported, _ in imports_of(path):
             top = imported.split(".")[0]
             if not dots and top not in {"vqfast", "cython", "libc", "cpython", *sys.stdlib_module_names}:
-                assert top in THIRD_PARTY, f"{path} imports {imported}"
+                assert top in THIRD_PARTY | OPTIONAL.get(module, set()), f"{path} imports {imported}"
 
 
 def test_nobody_imports_the_adapters(root):
@@ -166,7 +175,9 @@ def test_every_source_is_installed(root):
 
 
 def test_public_names():
-    assert vqfast.__all__ == ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]
+    functions = ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]
+    lvq = ["GLVQ", "GMLVQ", "LVQ1", "LVQ3", "LVQ21", "OLVQ1", "RSLVQ"]
+    assert vqfast.__all__ == lvq + functions
     public = {name for name in vars(vqfast) if not name.startswith("_")}
     assert public == set(vqfast.__all__)
 
@@ -188,6 +199,8 @@ import sys, vqfast, numpy as np
 x = np.random.default_rng(0).random((50, 2))
 vqfast.vq(vqfast.whiten(x), x[:2]), vqfast.kmeans(x, 2)
 [vqfast.kmeans2(x, 2, minit=minit) for minit in ("random", "points", "++")]
+[getattr(vqfast, name)(2).fit(x, x[:, 0] > 0.5).predict(x) for name in ("LVQ1", "OLVQ1", "LVQ21", "LVQ3")]
+[getattr(vqfast, name)(2).fit(x, x[:, 0] > 0.5).predict(x) for name in ("GLVQ", "GMLVQ", "RSLVQ")]
 print("scipy" in sys.modules)
 """
     assert run_script(code) == "False\n"

@@ -7,5 +7,21 @@ from ._assign import ClusterError, py_vq, vq, whiten
 from ._config import __version__ as __version__
 from ._config import show_config
 from ._kmeans import kmeans, kmeans2
+from ._lvq import GLVQ, GMLVQ, LVQ1, LVQ3, LVQ21, OLVQ1, RSLVQ
 
-__all__ = ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]
+__all__ = [
+    "GLVQ",
+    "GMLVQ",
+    "LVQ1",
+    "LVQ3",
+    "LVQ21",
+    "OLVQ1",
+    "RSLVQ",
+    "ClusterError",
+    "kmeans",
+    "kmeans2",
+    "py_vq",
+    "show_config",
+    "vq",
+    "whiten",
+]

@@ -2,10 +2,10 @@
 
 ::
 
-    _assign, _kmeans, _seeding        public modules: validated arrays come down
+    _assign, _kmeans, _seeding, _lvq  public modules: validated arrays come down
         |
-    lloyd ──► nearest                 drivers: scratch, blocks, threads, signals; means of sums
-                 |
+    lloyd ──► nearest ◄── lvq         drivers: scratch, blocks, threads, signals; means of sums;
+                 |                    runs of online steps
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
                  |
@@ -16,6 +16,7 @@
                    few.inc.h            the search of few observations, nothing packed
                    direct.inc.h         decisions by the double formula
                    obs.inc.h            what reads observations; included for float and double
+                   lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps, passes
                    simd.h               the dozen vector operations, per instruction set
                  dispatch.c           which instruction set this CPU runs
 

@@ -80,6 +80,7 @@ cdef extern from "kernels.h" nogil:
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         const void *int8  # vq_int8_kernels, int8.pxd
         const void *tiles  # vq_tile_kernels, tiles.pxd
+        const void *lvq  # vq_lvq_kernels [2], lvq.pxd
         vq_typed_kernels *typed
 
     const vq_kernels *vq_kernels_named(const char *)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "int8.h"
+#include "lvq.h"
 #include "kernels.h"
 #include "simd.h"
 #include "tiles.h"
@@ -31,6 +32,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #else
 #define HAVE_INT8 0
 #endif
+#include "lvq_lanes.inc.h"
 
 #define REAL float
 #define REAL_BITS int32_t
@@ -59,6 +61,53 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #if HAVE_INT8
 #include "int8_obs.inc.h"
 #endif
+
+#undef REAL
+#undef REAL_BITS
+#undef REAL_UBITS
+#undef TYPED
+#undef TYPED_SHIFT
+#undef LOAD8
+
+/* f64 first: projections are computed in double whatever the observations are. */
+#define REAL double
+#define REAL_BITS int64_t
+#define TYPED(name) JOIN(name, f64)
+#define LINE vd8
+#define LINE_INTS vl8
+#define LINE_ROWS LVQ_ROWS_F64
+#include "lvq.inc.h"
+#undef REAL
+#undef REAL_BITS
+#undef TYPED
+#undef LINE
+#undef LINE_INTS
+#undef LINE_ROWS
+
+#define REAL float
+#define REAL_BITS int32_t
+#define TYPED(name) JOIN(name, f32)
+#define LINE vf16
+#define LINE_INTS vi16
+#define LINE_ROWS LVQ_ROWS_F32
+#include "lvq.inc.h"
+
+#define LVQ_TABLE(type)                                                                                                \
+    {                                                                                                                  \
+        .train = {[VQ_LVQ1] = lvq1_step_train_##type,                                                                  \
+                  [VQ_OLVQ1] = olvq1_step_train_##type,                                                                \
+                  [VQ_PAIRS] = pairs_step_train_##type,                                                                \
+                  [VQ_GLVQ] = glvq_step_train_##type,                                                                  \
+                  [VQ_GMLVQ] = gmlvq_step_train_##type,                                                                \
+                  [VQ_RSLVQ] = rslvq_step_train_##type},                                                               \
+        .spread = lvq_spread_##type,                                                                                   \
+        .hashes = lvq_hashes_##type,                                                                                   \
+        .class_sq_dists = lvq_class_sq_dists_##type,                                                                   \
+        .posteriors = lvq_posteriors_##type,                                                                           \
+        .project = lvq_project_##type,                                                                                 \
+    }
+
+static const vq_lvq_kernels lvq_kernels[2] = {[VQ_FLOAT32] = LVQ_TABLE(f32), [VQ_FLOAT64] = LVQ_TABLE(f64)};
 
 static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist)
 {
@@ -139,6 +188,7 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .peak = peak,
     .int8 = INT8_KERNELS,
     .tiles = &tile_kernels,
+    .lvq = lvq_kernels,
     .typed =
         {
             [VQ_FLOAT32] = TYPED_TABLE(f32),

@@ -1,0 +1,14 @@
+/* The steps of learning vector quantization for one element type, see lvq.h.
+ *
+ * The including file defines REAL, TYPED(name) and LINE, LINE_INTS, LINE_ROWS: a vector of a
+ * line, one of equally wide integers, and the rows whose sums are folded at once.
+ */
+#define LINE_SIZE ((ptrdiff_t)(VQ_LVQ_LINE / sizeof(REAL)))
+#define LINE_AT(p) (*(const LINE *)(p))
+
+#include "lvq_scan.inc.h"
+#include "lvq_steps.inc.h"
+#include "lvq_rows.inc.h"
+
+#undef LINE_SIZE
+#undef LINE_AT

@@ -1,0 +1,16 @@
+"""Learning vector quantization: classifiers made of labelled prototypes.
+
+::
+
+    online.py   LVQ1, OLVQ1, LVQ21, LVQ3     ┐ constructors, parameters of the rules
+    cost.py     GLVQ, GMLVQ, RSLVQ           ┘
+    base.py     fit, partial_fit, predict: what all models share
+    start.py    where prototypes start
+    data.py     checked observations, labels, weights; the order of presentations
+    conventions.py   scikit-learn's conventions, without scikit-learn
+"""
+
+from .cost import GLVQ, GMLVQ, RSLVQ
+from .online import LVQ1, LVQ3, LVQ21, OLVQ1
+
+__all__ = ["GLVQ", "GMLVQ", "LVQ1", "LVQ3", "LVQ21", "OLVQ1", "RSLVQ"]
