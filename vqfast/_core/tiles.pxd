@@ -62,6 +62,8 @@ cdef class Tiles:
 
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
+    cdef void order_parts(self, vq_team *team, int worker, float *low, float *high, uint64_t *keys) noexcept nogil
+    cdef void order_pass(self, float *low, float *high, uint64_t *keys) noexcept nogil
     cdef int build(self) except -1
     cdef bint take_codes(self, const double *code_book) noexcept nogil
     cdef void run_parts(self, vq_team *team, int worker, double factor, double low_factor) noexcept nogil

@@ -10,6 +10,8 @@ from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_
 
 # Groups of tiles that a thread takes at a time: some thousand observations.
 cdef Py_ssize_t GROUPS_PER_PART = 4
+# Observations of which a thread computes the place at a time.
+cdef Py_ssize_t ORDER_STEP = 16384
 
 
 cdef class Tiles:
@@ -58,28 +60,59 @@ cdef class Tiles:
         if placed:
             self.scratch[worker] = scratch
 
+    cdef void order_parts(self, vq_team *team, int worker, float *low, float *high, uint64_t *keys) noexcept nogil:
+        """Ranges of the features of a worker's parts (keys NULL), or the keys of the parts."""
+        cdef const float *obs = <const float *>self.obs.data
+        cdef Py_ssize_t part = vq_team_next(team, worker), d = self.n_features, first, last, i, j
+        cdef Py_ssize_t rows = self.obs.row_stride, columns = self.obs.feature_stride
+        cdef float x
+        while part >= 0:
+            first, last = part * ORDER_STEP, min(self.n_obs, (part + 1) * ORDER_STEP)
+            if keys != NULL:
+                self.kernels.order(obs, rows, columns, first, last, d, low, high, keys + first)
+            else:
+                for j in range(d):
+                    for i in range(first, last):
+                        x = obs[i * rows + j * columns]
+                        low[j] = min(low[j], x)
+                        high[j] = max(high[j], x)
+            part = vq_team_next(team, worker)
+
+    cdef void order_pass(self, float *low, float *high, uint64_t *keys) noexcept nogil:
+        """With keys NULL every worker has its own ranges, VQ_TILE_FEATURES apart."""
+        cdef vq_team team
+        cdef Py_ssize_t step = VQ_TILE_FEATURES if keys == NULL else 0
+        vq_team_begin(&team, self.workers, 0, (self.n_obs + ORDER_STEP - 1) // ORDER_STEP)
+        if self.workers == 1:
+            self.order_parts(&team, 0, low, high, keys)
+        else:
+            with parallel(num_threads=vq_team_threads(self.workers)):
+                vq_team_enter(&team, threadid())
+                self.order_parts(&team, threadid(), low + threadid() * step, high + threadid() * step, keys)
+
     cdef int build(self) except -1:
         """Sort the observations into tiles."""
-        cdef const float *obs = <const float *>self.obs.data
-        cdef Py_ssize_t n = self.n_obs, d = self.n_features, i, j, rows = self.obs.row_stride
-        cdef Py_ssize_t columns = self.obs.feature_stride
-        cdef float low[16]  # VQ_TILE_FEATURES
-        cdef float high[16]
-        cdef float x
-        cdef uint64_t *keys = <uint64_t *>vq_allocate(16 * n)
+        cdef Py_ssize_t n = self.n_obs, j, w
+        cdef Py_ssize_t most = (self.workers + 1) * VQ_TILE_FEATURES  # a team may have one thread more
+        cdef uint64_t *keys = <uint64_t *>vq_allocate(16 * n + 8 * most)
+        cdef float *low = <float *>(keys + 2 * n)
+        cdef float *high = low + most
         if keys == NULL:
             raise MemoryError
         with nogil:
-            for j in range(d):
-                low[j], high[j] = INFINITY, -INFINITY
-                for i in range(n):
-                    x = obs[i * rows + j * columns]
-                    low[j] = min(low[j], x)
-                    high[j] = max(high[j], x)
-            self.kernels.order(obs, rows, columns, 0, n, d, low, high, keys)
+            for j in range(most):
+                low[j] = INFINITY
+                high[j] = -INFINITY
+            self.order_pass(low, high, NULL)
+            for w in range(1, self.workers):
+                for j in range(self.n_features):
+                    low[j] = min(low[j], low[w * VQ_TILE_FEATURES + j])
+                    high[j] = max(high[j], high[w * VQ_TILE_FEATURES + j])
+            self.order_pass(low, high, keys)
             self.kernels.sort(keys, keys + n, n)
-            self.kernels.fill(obs, rows, columns, keys, n, &self.tiles, self.places)
-            vq_release(keys, 16 * n)
+            self.kernels.fill(<const float *>self.obs.data, self.obs.row_stride, self.obs.feature_stride, keys, n,
+                              &self.tiles, self.places)
+            vq_release(keys, 16 * n + 8 * most)
             self.kernels.enclose(&self.tiles, 0, self.tiles.n_tiles)
         return 0
 
