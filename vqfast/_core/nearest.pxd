@@ -17,6 +17,7 @@ cdef struct Assignment:
 
 
 cdef bint view_obs(cnp.ndarray obs, vq_obs *view)
+cdef const vq_kernels *kernels_of(isa) except NULL
 
 
 cdef class Nearest:

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "additive.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -43,6 +44,8 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define TYPED_SHIFT(book) ((book)->shift)
 #define LOAD8 load8_f64
 #include "obs.inc.h"
+
+#include "additive.inc.h"
 
 static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist)
 {
@@ -102,4 +105,5 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
             [VQ_FLOAT32] = TYPED_TABLE(f32),
             [VQ_FLOAT64] = TYPED_TABLE(f64),
         },
+    .additive = &additive_kernels,
 };
