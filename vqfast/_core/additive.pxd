@@ -44,6 +44,9 @@ cdef extern from "additive.h" nogil:
         Py_ssize_t n_kept
         uint64_t seed
 
+    ctypedef struct vq_sum_candidate:
+        pass
+
     ctypedef struct vq_sum_scratch:
         int16_t *rows
         float *factors
@@ -53,8 +56,10 @@ cdef extern from "additive.h" nogil:
         double *sums
         int32_t *tuples
         double *energies
-        int32_t *found
+        vq_sum_candidate *found
         int32_t *order
+        double *own
+        const int16_t **chosen
         int32_t *kept
         double *kept_energies
 
@@ -107,8 +112,10 @@ cdef class SumBooks:
     cdef vq_sum_books books
     cdef const vq_additive_kernels *kernels
     cdef readonly int workers
-    cdef object arrays
+    cdef list arrays
+    cdef object wanted_form
 
+    cdef prepare(self)
     cdef build_columns(self)
     cdef bint build_tables(self, cnp.ndarray code_books, bint forced) except -1
     cdef build_pass(self, int step, double *norms, double *nearest, double *most)

@@ -3,7 +3,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport isfinite, sqrt
-from libc.stdint cimport int32_t, uint16_t, uintptr_t
+from libc.stdint cimport int16_t, int32_t, uint16_t, uintptr_t
 
 cimport numpy as cnp
 
@@ -71,10 +71,15 @@ cdef class SumBooks:
         cdef cnp.ndarray shift = shifts.sum(axis=0)
         self.arrays = [code_books, shifts, shift]
         books.shifts, books.shift = <const double *>cnp.PyArray_DATA(shifts), <const double *>cnp.PyArray_DATA(shift)
-        if form != "direct" and books.n_books * books.n_codes <= MOST_WORDS:
-            if self.build_tables(code_books, form == "integers"):
-                return
-        self.build_columns()
+        self.wanted_form = form
+
+    cdef prepare(self):
+        """What a search needs; vectors of codes do without."""
+        cdef vq_sum_books *books = &self.books
+        if books.cross == NULL and books.columns == NULL:
+            small = self.wanted_form != "direct" and books.n_books * books.n_codes <= MOST_WORDS
+            if not (small and self.build_tables(self.arrays[0], self.wanted_form == "integers")):
+                self.build_columns()
 
     def __dealloc__(self):
         PyMem_RawFree(self.books.words)
@@ -97,7 +102,7 @@ cdef class SumBooks:
         """The integer form; False if it cannot hold these code books, or is too coarse."""
         cdef vq_sum_books *books = &self.books
         cdef Py_ssize_t n_words = books.n_books * books.width, n = books.n_books * books.n_codes, w, m
-        lengths = np.sqrt(np.square(code_books - (<object>self.arrays)[1][:, None]).sum(axis=2)).max(axis=1)
+        lengths = np.sqrt(np.square(code_books - self.arrays[1][:, None]).sum(axis=2)).max(axis=1)
         cdef double longest = lengths.max(), reach = lengths.sum(), largest = 0, in_units
         if not (isfinite(reach) and longest > 1e-150 and reach < 1e150):
             return False
@@ -179,11 +184,13 @@ cdef class SumBooks:
     @property
     def form(self):
         """Which form of the energies is used."""
+        self.prepare()
         return "integers" if self.books.cross != NULL else "direct"
 
     @property
     def unit(self):
         """The unit of the integer energies."""
+        self.prepare()
         return self.books.unit
 
     # ---- searching ---------------------------------------------------------------------------
@@ -200,11 +207,13 @@ cdef class SumBooks:
         scratch.sq_norms = <double *>take(&cursor, 8 * n)
         scratch.unaries = <int32_t *>take(&cursor, 4 * n * m * books.width)
         scratch.vector = <double *>take(&cursor, 24 * books.n_features)
-        scratch.sums = <double *>take(&cursor, 8 * books.width)
+        scratch.sums = <double *>take(&cursor, 8 * m * books.width)
         scratch.tuples = <int32_t *>take(&cursor, 4 * (2 * beam + 2) * m)
         scratch.energies = <double *>take(&cursor, 16 * beam)
-        scratch.found = <int32_t *>take(&cursor, 12 * beam)
+        scratch.found = <vq_sum_candidate *>take(&cursor, sizeof(vq_sum_candidate) * beam)
         scratch.order = <int32_t *>take(&cursor, 8 * m)
+        scratch.own = <double *>take(&cursor, 8 * m)
+        scratch.chosen = <const int16_t **>take(&cursor, sizeof(void *) * m)
         scratch.kept = <int32_t *>take(&cursor, 4 * kept * m)
         scratch.kept_energies = <double *>take(&cursor, 8 * kept)
         return cursor
@@ -264,6 +273,7 @@ cdef class SumBooks:
         cdef Py_ssize_t each
         cdef char *memory
         cdef char *base
+        self.prepare()
         job.obs_type = VQ_FLOAT64 if view_obs(obs, &job.obs) else VQ_FLOAT32
         job.n_obs = cnp.PyArray_DIM(obs, 0)
         job.how.start, job.how.beam = STARTS[start], beam

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._core.least_squares import rotate
 from .._validation import FLOAT64, as_array
 from ._base import Quantizer, as_code_books, as_count
 from ._training import k_means, nearest_codes
@@ -72,6 +73,16 @@ class ProductQuantizer(Quantizer):
         self._check_fitted()
         return slices_of([book.shape[1] for book in self.code_books])
 
+    def sum_code_books(self) -> NDArray[np.float64]:
+        """The code books over all features, (n_code_books, n_codes, n_features): the same vectors as sums."""
+        books = np.zeros((self.n_code_books, self.n_codes, self.n_features))
+        for m, columns in enumerate(self.splits):
+            books[m][:, columns] = self.code_books[m]
+        if self.rotation_matrix is None:
+            return books
+        matrix = self.rotation_matrix.T
+        return rotated(books.reshape(-1, self.n_features), matrix, 1).reshape(books.shape)
+
     def _check_for_fit(self, obs: NDArray[Any]) -> None:
         super()._check_for_fit(obs)
         if obs.shape[1] < self.n_code_books:
@@ -81,7 +92,7 @@ class ProductQuantizer(Quantizer):
 
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
         matrix = None
-        rows = obs if matrix is None else rotated(obs, matrix)
+        rows = obs if matrix is None else rotated(obs, matrix, workers)
         books, counts = [], []
         for columns, child in zip(
             even_splits(obs.shape[1], self.n_code_books), rng.spawn(self.n_code_books), strict=True
@@ -92,11 +103,11 @@ class ProductQuantizer(Quantizer):
             counts.append(np.bincount(codes, minlength=self.n_codes).astype(float))
         return {"code_books": books, "counts": counts, "rotation_matrix": matrix}
 
-    def _rotated(self, obs: NDArray[Any]) -> NDArray[Any]:
-        return obs if self.rotation_matrix is None else rotated(obs, self.rotation_matrix)
+    def _rotated(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
+        return obs if self.rotation_matrix is None else rotated(obs, self.rotation_matrix, workers)
 
     def _encode(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
-        rows = self._rotated(obs)
+        rows = self._rotated(obs, workers)
         codes = np.empty((obs.shape[0], self.n_code_books), dtype=self.code_dtype)
         for m, columns in enumerate(self.splits):
             codes[:, m] = nearest_codes(rows[:, columns], self.code_books[m], workers)
@@ -106,10 +117,10 @@ class ProductQuantizer(Quantizer):
         rows = np.empty((codes.shape[0], self.n_features), dtype=self.dtype)
         for m, columns in enumerate(self.splits):
             rows[:, columns] = self.code_books[m][codes[:, m]]
-        return rows if self.rotation_matrix is None else rotated(rows, self.rotation_matrix.T)
+        return rows if self.rotation_matrix is None else rotated(rows, self.rotation_matrix.T, workers)
 
     def _step(self, obs: NDArray[Any], workers: int) -> dict[str, Any]:
-        rows = self._rotated(obs)
+        rows = self._rotated(obs, workers)
         pairs = [
             mean_step(rows[:, columns], self.code_books[m], self.counts[m], workers)
             for m, columns in enumerate(self.splits)
@@ -130,12 +141,11 @@ def slices_of(widths: list[int]) -> list[slice]:
     return [slice(end - width, end) for width, end in zip(widths, ends, strict=True)]
 
 
-def rotated(obs: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
-    """obs @ matrix, each sum in the order of the features, in the type of obs."""
-    total = np.zeros((obs.shape[0], matrix.shape[1]))
-    for j in range(obs.shape[1]):
-        total += obs[:, j, None].astype(FLOAT64) * matrix[j]
-    return total.astype(obs.dtype)
+def rotated(obs: NDArray[Any], matrix: NDArray[np.float64], workers: int) -> NDArray[Any]:
+    """obs @ matrix, each sum in float64 in the order of the features, in the type of obs."""
+    products = np.empty((obs.shape[0], matrix.shape[1]), dtype=obs.dtype)
+    rotate(obs, np.ascontiguousarray(matrix), products, workers)
+    return products
 
 
 def mean_step(

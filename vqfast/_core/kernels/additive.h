@@ -80,6 +80,13 @@ typedef struct {
                           * with alone */
 } vq_sum_search;
 
+/* A tuple of the beam and a word more. */
+typedef struct {
+    int32_t tuple;
+    int32_t book;
+    int32_t word;
+} vq_sum_candidate;
+
 /* What one worker needs; sizes for n rows in a block.
  *
  *  rows      (n in whole VQ_SUM_ROWS, 2 n_pairs) int16, observations rounded
@@ -103,8 +110,10 @@ typedef struct {
     double *sums;
     int32_t *tuples;
     double *energies;
-    int32_t *found;
+    vq_sum_candidate *found;
     int32_t *order;
+    double *own;
+    const int16_t **chosen;
     int32_t *kept;
     double *kept_energies;
 } vq_sum_scratch;

@@ -274,25 +274,52 @@ INLINE ptrdiff_t random_below(uint64_t *state, ptrdiff_t n)
 typedef struct {
     const vq_sum_books *books;
     const int32_t *unaries; /* integers */
+    const int16_t **chosen; /* integers: the rows of cross of the words of a tuple */
     double *obs;            /* direct: the observation, and room for two vectors more */
 } sum_state;
+
+#if defined(__AVX512F__)
+INLINE vi vi_widen(const int16_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE vi vi_plus(vi a, vi b) { return _mm512_add_epi32(a, b); }
+INLINE vi vi_min(vi a, vi b) { return _mm512_min_epi32(a, b); }
+INLINE int32_t vi_lowest(vi a) { return _mm512_reduce_min_epi32(a); }
+#elif defined(__AVX2__)
+INLINE vi vi_widen(const int16_t *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+INLINE vi vi_plus(vi a, vi b) { return _mm256_add_epi32(a, b); }
+INLINE vi vi_min(vi a, vi b) { return _mm256_min_epi32(a, b); }
+INLINE int32_t vi_lowest(vi a)
+{
+    __m128i b = _mm_min_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    b = _mm_min_epi32(b, _mm_shuffle_epi32(b, 0x4e));
+    return _mm_cvtsi128_si32(_mm_min_epi32(b, _mm_shuffle_epi32(b, 0xb1)));
+}
+#else
+INLINE vi vi_widen(const int16_t *p) { return (vi){p[0], p[1], p[2], p[3]}; }
+INLINE vi vi_plus(vi a, vi b) { return a + b; }
+INLINE vi vi_min(vi a, vi b) { return vi_select(a < b, a, b); }
+INLINE int32_t vi_lowest(vi a)
+{
+    int32_t low = a[0] < a[1] ? a[0] : a[1], high = a[2] < a[3] ? a[2] : a[3];
+    return low < high ? low : high;
+}
+#endif
 
 /* sums[k] = base[k] + the elements k of n rows; returns the lowest. Called with a constant n. */
 INLINE int32_t add_rows_of(const int32_t *base, const int16_t *const *rows, const int n, ptrdiff_t width, int32_t *sums)
 {
-    int32_t lowest = INT32_MAX;
-    for (ptrdiff_t k = 0; k < width; k++) {
-        int32_t sum = base[k];
+    vi lowest = vi_set(INT32_MAX);
+    for (ptrdiff_t k = 0; k < width; k += VL) {
+        vi sum = vi_load(base + k);
 #pragma GCC unroll 8
         for (int r = 0; r < n; r++)
-            sum += rows[r][k];
-        sums[k] = sum;
-        lowest = sum < lowest ? sum : lowest;
+            sum = vi_plus(sum, vi_widen(rows[r] + k));
+        vi_store(sums + k, sum);
+        lowest = vi_min(lowest, sum);
     }
-    return lowest;
+    return vi_lowest(lowest);
 }
 
-static int32_t add_rows_i16(const int32_t *base, const int16_t *const *rows, int n, ptrdiff_t width, int32_t *sums)
+INLINE int32_t add_rows_i16(const int32_t *base, const int16_t *const *rows, int n, ptrdiff_t width, int32_t *sums)
 {
     switch (n) {
     case 0: return add_rows_of(base, rows, 0, width, sums);
@@ -307,6 +334,7 @@ static int32_t add_rows_i16(const int32_t *base, const int16_t *const *rows, int
     }
 }
 
+/* The rows of cross, from book m on, of the words of a tuple. */
 INLINE const int16_t *cross_row(const vq_sum_books *books, ptrdiff_t l, int32_t code, ptrdiff_t m)
 {
     return books->cross + ((l * books->n_codes + code) * books->n_books + m) * books->width;
@@ -324,13 +352,39 @@ static int32_t row_of_sums_integer(const sum_state *state, ptrdiff_t m, const in
         if (l == m || tuple[l] < 0)
             continue;
         if (n == 8) {
-            add_rows_i16(base, rows, n, books->width, sums);
+            add_rows_of(base, rows, 8, books->width, sums);
             base = sums;
             n = 0;
         }
         rows[n++] = cross_row(books, l, tuple[l], m);
     }
     return add_rows_i16(base, rows, n, books->width, sums);
+}
+
+/* The same for a whole tuple, the rows of whose words are in state->chosen. */
+INLINE int32_t row_of_rest_integer(const sum_state *state, ptrdiff_t m, const int32_t *tuple, int32_t *sums,
+                                   const ptrdiff_t n_books)
+{
+    const vq_sum_books *books = state->books;
+    const ptrdiff_t width = books->width;
+    const int16_t *rows[16];
+    (void)tuple;
+    if (n_books != 4 && n_books != 8 && n_books != 16)
+        return row_of_sums_integer(state, m, tuple, sums);
+#pragma GCC unroll 16
+    for (ptrdiff_t l = 0; l < n_books - 1; l++)
+        rows[l] = state->chosen[l + (l >= m)] + m * width;
+    if (n_books == 4)
+        return add_rows_of(state->unaries + m * width, rows, 3, width, sums);
+    if (n_books == 8)
+        return add_rows_of(state->unaries + m * width, rows, 7, width, sums);
+    add_rows_of(state->unaries + m * width, rows, 8, width, sums);
+    return add_rows_of(sums, rows + 8, 7, width, sums);
+}
+
+INLINE void choose_integer(const sum_state *state, ptrdiff_t m, int32_t code)
+{
+    state->chosen[m] = cross_row(state->books, m, code, 0);
 }
 
 static int32_t energy_integer(const sum_state *state, const int32_t *tuple)
@@ -345,30 +399,55 @@ static int32_t energy_integer(const sum_state *state, const int32_t *tuple)
     return energy;
 }
 
-/* Ask for the rows that the next visit of book m will add. */
-INLINE void prefetch_integer(const sum_state *state, ptrdiff_t m, const int32_t *tuple)
+/* Ask for the rows that a visit of book m will add. */
+INLINE void prefetch_integer(const sum_state *state, ptrdiff_t m, const ptrdiff_t n_books)
 {
-    const vq_sum_books *books = state->books;
-    for (ptrdiff_t l = 0; l < books->n_books; l++)
-        if (l != m) {
-            const char *row = (const char *)cross_row(books, l, tuple[l], m);
-            for (ptrdiff_t k = 0; k < 2 * books->width; k += 64)
-                __builtin_prefetch(row + k);
-        }
+    const ptrdiff_t width = state->books->width;
+    for (ptrdiff_t l = 0; l < n_books; l++)
+        for (ptrdiff_t k = 0; k < width; k += 32)
+            __builtin_prefetch(state->chosen[l] + m * width + k);
 }
 
-/* The first k with sums[k] == lowest. */
+/* The energy of a tuple all of whose words have been visited since the last change, own[m]
+ * being the energy of word m beside the others: each pair of words was counted twice. */
+INLINE int32_t settled_integer(const sum_state *state, const int32_t *tuple, const int32_t *own)
+{
+    const vq_sum_books *books = state->books;
+    int32_t twice = 0;
+    for (ptrdiff_t m = 0; m < books->n_books; m++)
+        twice += own[m] + state->unaries[m * books->width + tuple[m]];
+    return twice / 2;
+}
+
+/* Bit r says whether sums[r] < limit, for sixteen of them. */
+INLINE uint32_t below_integer(const int32_t *sums, int32_t limit)
+{
+#if defined(__AVX512F__)
+    return _mm512_cmplt_epi32_mask(_mm512_loadu_si512(sums), _mm512_set1_epi32(limit));
+#elif defined(__AVX2__)
+    const __m256i limits = _mm256_set1_epi32(limit);
+    const __m256i low = _mm256_cmpgt_epi32(limits, vi_load(sums)), high = _mm256_cmpgt_epi32(limits, vi_load(sums + 8));
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(low))
+           | (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(high)) << 8;
+#else
+    uint32_t below = 0;
+    for (int r = 0; r < 16; r++)
+        below |= (uint32_t)(sums[r] < limit) << r;
+    return below;
+#endif
+}
+
+/* The first k with sums[k] == lowest, which is the lowest of all. */
 INLINE int32_t first_integer(const int32_t *sums, int32_t lowest)
 {
-    int32_t k = 0;
-    for (;; k += 16) {
-        uint32_t found = 0;
-        for (int r = 0; r < 16; r++)
-            found |= (uint32_t)(sums[k + r] == lowest) << r;
+    for (int32_t k = 0;; k += 16) {
+        const uint32_t found = below_integer(sums + k, lowest + 1);
         if (found)
             return k + __builtin_ctz(found);
     }
 }
+
+INLINE int32_t above_integer(int32_t energy) { return energy + 1; }
 
 INLINE double squared_error_integer(const sum_state *state, int32_t energy, double sq_norm)
 {
@@ -410,11 +489,32 @@ static double energy_direct(const sum_state *state, const int32_t *tuple)
     return sq_norm_of(rest, d);
 }
 
-INLINE void prefetch_direct(const sum_state *state, ptrdiff_t m, const int32_t *tuple)
+INLINE double row_of_rest_direct(const sum_state *state, ptrdiff_t m, const int32_t *tuple, double *sums,
+                                 const ptrdiff_t n_books)
 {
-    (void)state;
-    (void)m;
-    (void)tuple;
+    (void)n_books;
+    return row_of_sums_direct(state, m, tuple, sums);
+}
+
+INLINE void choose_direct(const sum_state *state, ptrdiff_t m, int32_t code) { (void)state, (void)m, (void)code; }
+
+INLINE void prefetch_direct(const sum_state *state, ptrdiff_t m, const ptrdiff_t n_books)
+{
+    (void)state, (void)m, (void)n_books;
+}
+
+INLINE double settled_direct(const sum_state *state, const int32_t *tuple, const double *own)
+{
+    (void)own;
+    return energy_direct(state, tuple);
+}
+
+INLINE uint32_t below_direct(const double *sums, double limit)
+{
+    uint32_t below = 0;
+    for (int r = 0; r < 16; r++)
+        below |= (uint32_t)(sums[r] < limit) << r;
+    return below;
 }
 
 INLINE int32_t first_direct(const double *sums, double lowest)
@@ -425,6 +525,8 @@ INLINE int32_t first_direct(const double *sums, double lowest)
     return k;
 }
 
+INLINE double above_direct(double energy) { return nextafter(energy, INFINITY); }
+
 INLINE double squared_error_direct(const sum_state *state, double energy, double sq_norm)
 {
     (void)state;
@@ -434,7 +536,7 @@ INLINE double squared_error_direct(const sum_state *state, double energy, double
 
 #define ENERGY int32_t
 #define FORM(name) JOIN(name, integer)
-#define MOST_ENERGY INT32_MAX
+#define MOST_ENERGY VQ_SUM_MISSING
 #include "tuples.inc.h"
 #undef ENERGY
 #undef FORM
@@ -455,14 +557,15 @@ static void search_tuples(const vq_sum_books *books, const vq_sum_search *how, c
     if (books->cross) {
         load_unaries(books, obs, obs_type, n_rows, scratch);
         for (ptrdiff_t i = 0; i < n_rows; i++) {
-            sum_state state = {books, scratch->unaries + i * books->n_books * books->width, NULL};
+            sum_state state = {books, scratch->unaries + i * books->n_books * books->width,
+                               scratch->chosen, NULL};
             search_integer(&state, how, scratch, scratch->sq_norms[i], codes + i * books->n_books,
                            kept ? kept + i * how->n_kept * books->n_books : NULL,
                            kept ? kept_energies + i * how->n_kept : NULL);
         }
     } else {
         for (ptrdiff_t i = 0; i < n_rows; i++) {
-            sum_state state = {books, NULL, scratch->vector};
+            sum_state state = {books, NULL, NULL, scratch->vector};
             widen_obs(obs, obs_type, i, books->n_features, NULL, scratch->vector);
             search_direct(&state, how, scratch, 0, codes + i * books->n_books,
                           kept ? kept + i * how->n_kept * books->n_books : NULL,
