@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._base import Quantizer, as_code_books
 from ._product import mean_step
-from ._training import k_means, nearest_codes
+from ._training import ROUNDS, k_means, nearest_codes
 
 
 class VectorQuantizer(Quantizer):
@@ -31,7 +31,7 @@ class VectorQuantizer(Quantizer):
         return quantizer
 
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
-        book = k_means(obs, self.n_codes, 25, rng, workers)
+        book = k_means(obs, self.n_codes, ROUNDS, rng, workers)
         counts = np.bincount(nearest_codes(obs, book, workers), minlength=self.n_codes)
         return {"code_books": [book.astype(obs.dtype)], "counts": [counts.astype(float)]}
 

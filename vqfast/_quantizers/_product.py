@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core.least_squares import rotate
 from .._validation import FLOAT64, as_array
-from ._base import Quantizer, as_code_books, as_count
-from ._training import k_means, nearest_codes
+from ._base import Quantizer, as_code_books
+from ._opq import even_splits, opq, rotated, slices_of
+from ._training import ROUNDS, k_means, lloyd_rounds, nearest_codes
 
 
 class ProductQuantizer(Quantizer):
@@ -91,16 +91,21 @@ class ProductQuantizer(Quantizer):
             )
 
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
-        matrix = None
+        parts = even_splits(obs.shape[1], self.n_code_books)
+        children = rng.spawn(self.n_code_books + 1)
+        matrix, starts = None, None
+        if self.rotation == "opq":
+            matrix, starts = opq(obs, parts, self.n_codes, children, workers)
         rows = obs if matrix is None else rotated(obs, matrix, workers)
         books, counts = [], []
-        for columns, child in zip(
-            even_splits(obs.shape[1], self.n_code_books), rng.spawn(self.n_code_books), strict=True
-        ):
-            book = k_means(rows[:, columns], self.n_codes, 25, child, workers)
-            codes = nearest_codes(rows[:, columns], book, workers)
+        for m, columns in enumerate(parts):
+            own = rows[:, columns]
+            if starts is None:
+                book = k_means(own, self.n_codes, ROUNDS, children[m], workers)
+            else:
+                book = lloyd_rounds(own, starts[m], ROUNDS, workers)
             books.append(book.astype(obs.dtype))
-            counts.append(np.bincount(codes, minlength=self.n_codes).astype(float))
+            counts.append(np.bincount(nearest_codes(own, books[m], workers), minlength=self.n_codes).astype(float))
         return {"code_books": books, "counts": counts, "rotation_matrix": matrix}
 
     def _rotated(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
@@ -126,26 +131,6 @@ class ProductQuantizer(Quantizer):
             for m, columns in enumerate(self.splits)
         ]
         return {"code_books": [book for book, _ in pairs], "counts": [counts for _, counts in pairs]}
-
-
-def even_splits(n_features: int, n_parts: int) -> list[slice]:
-    """The features in consecutive parts; the first ones are one longer if they do not divide."""
-    as_count(n_parts, "n_code_books", 1, n_features)
-    each, longer = divmod(n_features, n_parts)
-    return slices_of([each + (m < longer) for m in range(n_parts)])
-
-
-def slices_of(widths: list[int]) -> list[slice]:
-    """Consecutive slices of given lengths."""
-    ends = np.cumsum(widths).tolist()
-    return [slice(end - width, end) for width, end in zip(widths, ends, strict=True)]
-
-
-def rotated(obs: NDArray[Any], matrix: NDArray[np.float64], workers: int) -> NDArray[Any]:
-    """obs @ matrix, each sum in float64 in the order of the features, in the type of obs."""
-    products = np.empty((obs.shape[0], matrix.shape[1]), dtype=obs.dtype)
-    rotate(obs, np.ascontiguousarray(matrix), products, workers)
-    return products
 
 
 def mean_step(

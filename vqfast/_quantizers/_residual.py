@@ -15,7 +15,7 @@ from ._sums import SumQuantizer, errors_of, used
 from ._training import k_means, nearest_codes
 
 # Rounds of Lloyd's algorithm for a stage, and joint steps after the last one.
-_ROUNDS_OF_STAGE = 12
+_ROUNDS_OF_STAGE = 8
 _JOINT_STEPS = 4
 
 
