@@ -102,7 +102,8 @@ cdef class SumBooks:
         """The integer form; False if it cannot hold these code books, or is too coarse."""
         cdef vq_sum_books *books = &self.books
         cdef Py_ssize_t n_words = books.n_books * books.width, n = books.n_books * books.n_codes, w, m
-        lengths = np.sqrt(np.square(code_books - self.arrays[1][:, None]).sum(axis=2)).max(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.sqrt(np.square(code_books - self.arrays[1][:, None]).sum(axis=2)).max(axis=1)
         cdef double longest = lengths.max(), reach = lengths.sum(), largest = 0, in_units
         if not (isfinite(reach) and longest > 1e-150 and reach < 1e150):
             return False

@@ -90,7 +90,6 @@ class AdditiveQuantizer(SumQuantizer):
     ) -> Self:
         """A quantizer with given code books, in any order."""
         books = as_code_books(code_books)
-        check_equal_widths(books)
         quantizer = cls(len(books), books[0].shape[0], effort=effort, beam=beam, rng=rng, workers=workers)
         quantizer._set_given(books)
         return quantizer

@@ -24,11 +24,13 @@ class VectorQuantizer(Quantizer):
     def from_code_books(cls, code_books: ArrayLike, *, rng: Any = None, workers: int | None = None) -> Self:
         """A quantizer with a given code book, in a sequence of length one."""
         books = as_code_books(code_books)
-        if len(books) != 1:
-            raise ValueError(f"code_books must hold one code book, got {len(books)}")
         quantizer = cls(books[0].shape[0], rng=rng, workers=workers)
         quantizer._set_given(books)
         return quantizer
+
+    def _check_state(self, code_books: list[NDArray[Any]], extras: dict[str, Any]) -> None:
+        if len(code_books) != 1:
+            raise ValueError(f"code_books must hold one code book, got {len(code_books)}")
 
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
         book = k_means(obs, self.n_codes, ROUNDS, rng, workers)

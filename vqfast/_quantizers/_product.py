@@ -48,18 +48,24 @@ class ProductQuantizer(Quantizer):
     ) -> Self:
         """A quantizer with given code books, for the features in their order."""
         books = as_code_books(code_books)
-        n_features = sum(book.shape[1] for book in books)
         matrix = None
         if rotation_matrix is not None:
             matrix = np.array(as_array(rotation_matrix, "rotation_matrix"), dtype=FLOAT64, order="C")
-            if matrix.shape != (n_features, n_features):
-                raise ValueError(f"rotation_matrix must have shape {(n_features,) * 2}, got {matrix.shape}")
-            if not np.allclose(matrix @ matrix.T, np.eye(n_features), atol=1e-6):
-                raise ValueError("rotation_matrix must be orthogonal")
         rotation = None if matrix is None else "opq"
         quantizer = cls(len(books), books[0].shape[0], rotation=rotation, rng=rng, workers=workers)
         quantizer._set_given(books, rotation_matrix=matrix)
         return quantizer
+
+    def _check_state(self, code_books: list[NDArray[Any]], extras: dict[str, Any]) -> None:
+        n_features, matrix = sum(book.shape[1] for book in code_books), extras["rotation_matrix"]
+        if (matrix is None) != (self.rotation is None):
+            raise ValueError(f"rotation is {self.rotation!r} and rotation_matrix is {type(matrix).__name__}")
+        if matrix is None:
+            return
+        if matrix.shape != (n_features, n_features) or matrix.dtype != FLOAT64:
+            raise ValueError(f"rotation_matrix must be ({n_features}, {n_features}), got shape {matrix.shape}")
+        if not np.abs(matrix @ matrix.T - np.eye(n_features)).max() < 1e-6:
+            raise ValueError("rotation_matrix must be orthogonal")
 
     @property
     def n_features(self) -> int:

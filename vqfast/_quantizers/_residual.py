@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._core.additive import SumBooks
 from .._validation import FLOAT32, FLOAT64
-from ._base import as_code_books, as_count, check_equal_widths
+from ._base import as_code_books, as_count
 from ._least_squares import refit
 from ._sums import SumQuantizer, errors_of, used
 from ._training import k_means, nearest_codes
 
 # Rounds of Lloyd's algorithm for a stage, and joint steps after the last one.
-_ROUNDS_OF_STAGE = 8
-_JOINT_STEPS = 4
+_ROUNDS_OF_STAGE = 12
+_JOINT_STEPS = 3
 
 
 class ResidualQuantizer(SumQuantizer):
@@ -43,7 +43,6 @@ class ResidualQuantizer(SumQuantizer):
     ) -> Self:
         """A quantizer with given code books, in their order."""
         books = as_code_books(code_books)
-        check_equal_widths(books)
         quantizer = cls(len(books), books[0].shape[0], beam=beam, rng=rng, workers=workers)
         quantizer._set_given(books)
         return quantizer

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .._core.additive import SumBooks
 from .._validation import FLOAT32, FLOAT64
-from ._base import Quantizer
+from ._base import Quantizer, check_equal_widths
 from ._least_squares import moved
 
 
@@ -18,6 +18,9 @@ class SumQuantizer(Quantizer):
 
     # Mean squared error on the training set after each step of the last fit.
     training_distortions: list[float]
+
+    def _check_state(self, code_books: list[NDArray[Any]], extras: dict[str, Any]) -> None:
+        check_equal_widths(code_books)
 
     def _search(self, books: SumBooks, obs: NDArray[Any], codes: NDArray[np.uint16]) -> None:
         """Write the codes of the observations."""
