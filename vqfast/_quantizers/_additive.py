@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from .._core.additive import SumBooks
 from .._validation import FLOAT32, FLOAT64
 from ._base import as_code_books, as_count, check_equal_widths
-from ._least_squares import CHUNK_ROWS, MOST_JOINT_WORDS, NormalEquations, refit
+from ._least_squares import CHUNK_ROWS, MOST_JOINT_WORDS, NormalEquations, mean_of, refit
 from ._product import ProductQuantizer
+from ._residual import ResidualQuantizer
 from ._sums import SumQuantizer, errors_of, used
 
 
@@ -138,6 +139,9 @@ class AdditiveQuantizer(SumQuantizer):
         """Code books over all features, in the type of the observations."""
         if not isinstance(kind, str):
             return np.array(kind, dtype=obs.dtype).astype(FLOAT64)
+        if obs.shape[1] < self.n_code_books:  # no product then
+            residual = ResidualQuantizer(self.n_code_books, self.n_codes, rng=seed, workers=workers)
+            return np.array(residual.fit(obs).code_books, dtype=FLOAT64)
         rotation = "opq" if kind == "opq" else None
         product = ProductQuantizer(self.n_code_books, self.n_codes, rotation=rotation, rng=seed, workers=workers)
         return product.fit(obs).sum_code_books().astype(obs.dtype).astype(FLOAT64)
@@ -146,7 +150,7 @@ class AdditiveQuantizer(SumQuantizer):
         """The start that one step of training leads to the lowest error on other observations."""
         kinds: list[Any] = [self.start] if isinstance(self.start, str) else ["product", "opq"]
         if obs.shape[1] < self.n_code_books:
-            kinds = []
+            kinds = ["residual"]
         if isinstance(self.start, list):
             kinds.append(self.start)
         if len(kinds) == 1:
@@ -178,7 +182,7 @@ class AdditiveQuantizer(SumQuantizer):
         workers: int,
     ) -> tuple[NDArray[np.float64], list[float]]:
         """Code books after steps of local search and least squares; codes are overwritten."""
-        shift, history = obs.mean(axis=0, dtype=FLOAT64), []
+        shift, history = mean_of(obs, workers), []
         books = refit(obs, codes, books, shift, workers)
         for step in range(effort.n_steps):
             error = float(errors_of(books, False, obs, codes, workers).mean())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from ._least_squares import moved
 class SumQuantizer(Quantizer):
     """The common base of quantizers whose code words are added."""
 
+    # Whether the books are searched one after another.
+    _ordered: ClassVar[bool] = False
     # Mean squared error on the training set after each step of the last fit.
     training_distortions: list[float]
 
@@ -27,7 +29,8 @@ class SumQuantizer(Quantizer):
         raise NotImplementedError
 
     def _sum_books(self, workers: int) -> SumBooks:
-        return SumBooks(np.array(self.code_books, dtype=FLOAT64), self.dtype == FLOAT32, workers)
+        books = np.array(self.code_books, dtype=FLOAT64)
+        return SumBooks(books, self.dtype == FLOAT32, workers, ordered=self._ordered)
 
     def _encode(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
         codes = np.empty((obs.shape[0], self.n_code_books), dtype=np.uint16)
@@ -36,8 +39,7 @@ class SumQuantizer(Quantizer):
 
     def _decode(self, codes: NDArray[Any], workers: int) -> NDArray[Any]:
         obs = np.empty((codes.shape[0], self.n_features), dtype=self.dtype)
-        books = SumBooks(np.array(self.code_books, dtype=FLOAT64), self.dtype == FLOAT32, workers)
-        books.decode(np.require(codes, np.uint16, ["C"]), obs)
+        self._sum_books(workers).decode(np.require(codes, np.uint16, ["C"]), obs)
         return obs
 
     def _step(self, obs: NDArray[Any], workers: int) -> dict[str, Any]:
