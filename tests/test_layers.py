@@ -34,15 +34,19 @@ ALLOWED = {
     "_core.__init__": set(),
     "_core.kernels": {"kernels.h"},
     "_core.team": {"team.h"},
-    "_core.nearest": {"_core.kernels", "_core.team"},
-    "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest"},
+    "_core.memory": {"memory.h"},
+    "_core.int8": {"int8.h", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.nearest": {"_core.int8", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.tiles"},
     "_core.additive": {"_core.kernels", "_core.team", "_core.nearest", "additive.h"},
     "_core.least_squares": {"_core.kernels", "_core.team", "_core.nearest", "_core.additive"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
 THIRD_PARTY = {"numpy"}
 SOLVERS = {"_quantizers._least_squares"}  # may import scipy, in a function
-C_HEADERS = {"stddef.h", "stdint.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
+HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "memory", "team", "tiles")}
+C_HEADERS = {"stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(
     r"^[ \t]*from[ \t]+([.\w]+)[ \t]+c?import[ \t]+(?:\(([^)]*)\)|([^#\n]*))|^[ \t]*c?import[ \t]+([.\w]+)", re.M
@@ -164,11 +168,7 @@ def test_threads_are_started_in_the_drivers_alone(root):
 def test_headers_are_declared_once(root):
     for _, path in modules(root):
         found = [header for header in EXTERN.findall(path.read_text()) if header.endswith(".h")]
-        assert found == {
-            "kernels.pxd": ["kernels.h"],
-            "team.pxd": ["team.h"],
-            "additive.pxd": ["additive.h"],
-        }.get(path.name, []), path
+        assert found == HEADERS.get(path.name, []), path
 
 
 def test_every_source_is_installed(root):

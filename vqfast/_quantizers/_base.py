@@ -30,6 +30,8 @@ class Quantizer:
     _parameters: ClassVar[tuple[str, ...]] = ()
     # Names of further fitted arrays, None or an array each.
     _extras: ClassVar[tuple[str, ...]] = ()
+    # Whether `_encode` refuses what is not finite as it reads it, which saves a pass.
+    _encode_checks: ClassVar[bool] = False
 
     n_code_books: int
     n_codes: int
@@ -139,7 +141,7 @@ class Quantizer:
             If `obs` does not hold real numbers.
         """
         workers = resolve_workers(self.workers)
-        array = self._as_obs(obs, workers)
+        array = self._as_obs(obs, workers, for_encode=True)
         codes = np.empty((array.shape[0], self.n_code_books), dtype=self.code_dtype)
         for first in range(0, array.shape[0], CHUNK_ROWS):
             rows = slice(first, first + CHUNK_ROWS)
@@ -326,11 +328,11 @@ class Quantizer:
         if not self.code_books:
             raise ValueError(f"this {type(self).__name__} has no code books yet: call fit, or from_code_books")
 
-    def _as_obs(self, obs: ArrayLike, workers: int, for_fit: bool = False) -> NDArray[Any]:
+    def _as_obs(self, obs: ArrayLike, workers: int, for_fit: bool = False, for_encode: bool = False) -> NDArray[Any]:
         """The observations as a finite float32 or float64 matrix of the right width."""
         if not for_fit:
             self._check_fitted()
-        array = as_array(obs, "obs", True, workers)
+        array = as_array(obs, "obs", True, workers, deferred=for_encode and self._encode_checks)
         check_real(array.dtype)
         if array.ndim != 2:
             raise ValueError(f"obs must be 2-d, (n_obs, n_features), got shape {array.shape}")

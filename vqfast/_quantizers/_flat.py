@@ -61,6 +61,7 @@ class VectorQuantizer(Quantizer):
     """
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_codes",)
+    _encode_checks: ClassVar[bool] = True
 
     def __init__(self, n_codes: int = 256, *, rng: Any = None, workers: int | None = None) -> None:
         super().__init__(1, n_codes, rng, workers)

@@ -57,8 +57,8 @@ def _solve(counts: NDArray[np.float64], sums: NDArray[np.float64], ridge: NDArra
     counts.flat[:: len(counts) + 1] += ridge
     factor = cho_factor(counts.T, lower=True, overwrite_a=True, check_finite=False)
     right = np.asfortranarray(sums.reshape(len(counts), -1))
-    solution: NDArray[np.float64] = cho_solve(factor, right, overwrite_b=True, check_finite=False)
-    return np.ascontiguousarray(solution).reshape(sums.shape)
+    solution = np.asarray(cho_solve(factor, right, overwrite_b=True, check_finite=False), dtype=FLOAT64, order="C")
+    return solution.reshape(sums.shape)
 
 
 def mean_of(obs: NDArray[Any], workers: int) -> NDArray[np.float64]:

@@ -78,6 +78,7 @@ class ProductQuantizer(Quantizer):
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "rotation")
     _extras: ClassVar[tuple[str, ...]] = ("rotation_matrix",)
+    _encode_checks: ClassVar[bool] = True
 
     rotation: str | None
     rotation_matrix: NDArray[np.float64] | None

@@ -169,8 +169,6 @@ struct vq_additive_kernels {
                    ptrdiff_t n_outputs, double *vector, void *products);
 };
 
-typedef struct vq_additive_kernels vq_additive_kernels;
-
 static inline const vq_additive_kernels *vq_additive_of(const vq_kernels *kernels) { return kernels->additive; }
 
 #endif
