@@ -10,8 +10,11 @@ import vqfast
 
 # Module: what of the package it may import. Not named here means not allowed.
 BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_validation"}
+SUM_QUANTIZERS = {"_core.additive", "_validation"} | {
+    f"_quantizers.{name}" for name in ("_base", "_least_squares", "_sums")
+}
 ALLOWED = {
-    "__init__": {"_assign", "_config", "_kmeans", "_lvq"},
+    "__init__": {"_assign", "_config", "_kmeans", "_lvq", "_quantizers"},
     "_config": {"_core", "_validation"},
     "_assign": {"_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
@@ -23,6 +26,17 @@ ALLOWED = {
     "_lvq.start": {"_core.lloyd", "_core.nearest", "_seeding", "_lvq.conventions", "_lvq.data"},
     "_lvq.data": {"_core.lloyd", "_core.lvq", "_core.nearest", "_validation", "_lvq.conventions"},
     "_lvq.conventions": set(),
+    "_quantizers.__init__": {f"_quantizers.{name}" for name in ("_additive", "_flat", "_product", "_residual")},
+    "_quantizers._additive": SUM_QUANTIZERS | {"_quantizers._product", "_quantizers._residual"},
+    "_quantizers._residual": SUM_QUANTIZERS | {"_quantizers._training"},
+    "_quantizers._sums": {"_core.additive", "_validation", "_quantizers._base", "_quantizers._least_squares"},
+    "_quantizers._flat": {"_quantizers._base", "_quantizers._product", "_quantizers._training"},
+    "_quantizers._product": {"_validation", "_quantizers._base", "_quantizers._opq", "_quantizers._training"},
+    "_quantizers._opq": {"_core.least_squares", "_validation", "_quantizers._training"},
+    "_quantizers._base": {"_validation", "_quantizers._files"},
+    "_quantizers._files": set(),
+    "_quantizers._least_squares": {"_core.additive", "_core.least_squares", "_validation"},
+    "_quantizers._training": BELOW_PUBLIC,
     "_validation": {"_core.nearest"},
     "_core.__init__": set(),
     "_core.kernels": {"kernels.h"},
@@ -33,11 +47,14 @@ ALLOWED = {
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
+    "_core.additive": {"_core.kernels", "_core.team", "_core.nearest", "additive.h"},
+    "_core.least_squares": {"_core.kernels", "_core.team", "_core.nearest", "_core.additive"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
 THIRD_PARTY = {"numpy"}
-OPTIONAL = {"_lvq.conventions": {"sklearn"}}  # imported where asked for, by this module alone
-HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("int8", "kernels", "lvq", "memory", "team", "tiles")}
+# Imported in a function, by this module alone.
+OPTIONAL = {"_lvq.conventions": {"sklearn"}, "_quantizers._least_squares": {"scipy"}}
+HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "team", "tiles")}
 C_HEADERS = {"stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(
@@ -49,7 +66,7 @@ EXTERN = re.compile(r'^cdef extern from "([^"]+)"', re.M)
 def modules(root):
     """Name (without the package's) and path of every source file of the package."""
     package = root / "vqfast"
-    for pattern in ("*.py", "_lvq/*.py", "_core/*.py", "_core/*.pyx", "_core/*.pxd"):
+    for pattern in ("*.py", "_lvq/*.py", "_quantizers/*.py", "_core/*.py", "_core/*.pyx", "_core/*.pxd"):
         for path in sorted(package.glob(pattern)):
             yield ".".join(path.relative_to(package).with_suffix("").parts), path
 
@@ -177,7 +194,8 @@ def test_every_source_is_installed(root):
 def test_public_names():
     functions = ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]
     lvq = ["GLVQ", "GMLVQ", "LVQ1", "LVQ3", "LVQ21", "OLVQ1", "RSLVQ"]
-    assert vqfast.__all__ == lvq + functions
+    quantizers = ["AdditiveQuantizer", "ProductQuantizer", "ResidualQuantizer", "VectorQuantizer"]
+    assert vqfast.__all__ == quantizers + lvq + functions
     public = {name for name in vars(vqfast) if not name.startswith("_")}
     assert public == set(vqfast.__all__)
 

@@ -79,3 +79,15 @@ codes, dist = vqfast.vq(obs, book)
 print(peak() - before - codes.nbytes - dist.nbytes)
 """
     assert int(run_script(code)) < 32 * MEGABYTE
+
+
+@pytest.mark.parametrize("quantizer", ["ProductQuantizer(4)", "ResidualQuantizer(4)", "AdditiveQuantizer(4, 64)"])
+def test_encode_and_decode(run_script, quantizer):
+    """Beside their results they need room for some thousands of rows, however many there are."""
+    call = "(codes := quantizer.encode(obs{part}), quantizer.decode(codes))"
+    small = f"quantizer = vqfast.{quantizer}; quantizer.workers = 2; quantizer.fit(obs[:2000])\n"
+    code = MEASURE.format(
+        n_obs=150_000, k=16, d=64, dtype="f4",
+        call=call.format(part=""), call_small=small + call.format(part="[:40000]"),
+    )  # fmt: skip
+    assert int(run_script(code)) < MOST_EXTRA

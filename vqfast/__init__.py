@@ -8,8 +8,13 @@ from ._config import __version__ as __version__
 from ._config import show_config
 from ._kmeans import kmeans, kmeans2
 from ._lvq import GLVQ, GMLVQ, LVQ1, LVQ3, LVQ21, OLVQ1, RSLVQ
+from ._quantizers import AdditiveQuantizer, ProductQuantizer, ResidualQuantizer, VectorQuantizer
 
 __all__ = [
+    "AdditiveQuantizer",
+    "ProductQuantizer",
+    "ResidualQuantizer",
+    "VectorQuantizer",
     "GLVQ",
     "GMLVQ",
     "LVQ1",

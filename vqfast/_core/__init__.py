@@ -2,10 +2,12 @@
 
 ::
 
-    _assign, _kmeans, _seeding, _lvq  public modules: validated arrays come down
+    _assign, _kmeans, ..., _lvq  public modules: validated arrays come down
         |
     lloyd ──► nearest ◄── lvq         drivers: scratch, blocks, threads, signals; means of sums;
                  |                    runs of online steps
+    least_squares ──► additive ──► nearest   sums of code words: tables, search, normal equations
+                 |
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
                  |
@@ -17,6 +19,8 @@
                    direct.inc.h         decisions by the double formula
                    obs.inc.h            what reads observations; included for float and double
                    lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps, passes
+                   additive.inc.h       sums of code words (contract: additive.h); tuples.inc.h, the
+                                        search for them, included for integers and double
                    simd.h               the dozen vector operations, per instruction set
                  dispatch.c           which instruction set this CPU runs
 

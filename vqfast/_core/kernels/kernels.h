@@ -175,6 +175,7 @@ typedef struct {
 typedef struct vq_int8_kernels vq_int8_kernels; /* int8.h */
 typedef struct vq_tile_kernels vq_tile_kernels; /* tiles.h */
 typedef struct vq_lvq_kernels vq_lvq_kernels;   /* lvq.h */
+typedef struct vq_additive_kernels vq_additive_kernels; /* additive.h */
 
 /* One row of the table of instruction sets. */
 typedef struct {
@@ -210,6 +211,7 @@ typedef struct {
     const vq_int8_kernels *int8; /* NULL without 8-bit dot products */
     const vq_tile_kernels *tiles;
     const vq_lvq_kernels *lvq; /* [2], by element type */
+    const vq_additive_kernels *additive;
 
     vq_typed_kernels typed[2];
 } vq_kernels;
