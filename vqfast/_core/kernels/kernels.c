@@ -44,6 +44,8 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define LOAD8 load8_f64
 #include "obs.inc.h"
 
+#include "search.inc.h"
+
 static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist)
 {
     if (dist_type == VQ_FLOAT32)
@@ -97,6 +99,7 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .assign_few = assign_few,
     .roots = roots,
     .peak = peak,
+    .search = &search_kernels,
     .typed =
         {
             [VQ_FLOAT32] = TYPED_TABLE(f32),

@@ -206,6 +206,7 @@ typedef struct {
     double (*peak)(ptrdiff_t n_repetitions, float *sink);
 
     vq_typed_kernels typed[2];
+    const struct vq_search_kernels *search; /* search.h */
 } vq_kernels;
 
 /* Rows of the table, dispatch.c. */
