@@ -11,11 +11,18 @@ import vqfast
 # Module: what of the package it may import. Not named here means not allowed.
 BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_validation"}
 ALLOWED = {
-    "__init__": {"_assign", "_config", "_kmeans"},
+    "__init__": {"_assign", "_config", "_kmeans", "_quantizers"},
     "_config": {"_core", "_validation"},
     "_assign": {"_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
     "_seeding": BELOW_PUBLIC,
+    "_quantizers.__init__": {f"_quantizers.{name}" for name in ("_additive", "_flat", "_product", "_residual")},
+    "_quantizers._additive": {"_quantizers._base", "_quantizers._residual"},
+    "_quantizers._flat": {"_quantizers._base", "_quantizers._product", "_quantizers._training"},
+    "_quantizers._product": {"_validation", "_quantizers._base", "_quantizers._training"},
+    "_quantizers._residual": {"_validation", "_quantizers._base", "_quantizers._training"},
+    "_quantizers._base": {"_validation"},
+    "_quantizers._training": BELOW_PUBLIC,
     "_validation": {"_core.nearest"},
     "_core.__init__": set(),
     "_core.kernels": {"kernels.h"},
@@ -36,7 +43,7 @@ EXTERN = re.compile(r'^cdef extern from "([^"]+)"', re.M)
 def modules(root):
     """Name (without the package's) and path of every source file of the package."""
     package = root / "vqfast"
-    for pattern in ("*.py", "_core/*.py", "_core/*.pyx", "_core/*.pxd"):
+    for pattern in ("*.py", "_quantizers/*.py", "_core/*.py", "_core/*.pyx", "_core/*.pxd"):
         for path in sorted(package.glob(pattern)):
             yield ".".join(path.relative_to(package).with_suffix("").parts), path
 
@@ -162,7 +169,19 @@ def test_every_source_is_installed(root):
 
 
 def test_public_names():
-    assert vqfast.__all__ == ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]
+    assert vqfast.__all__ == [
+        "AdditiveQuantizer",
+        "ClusterError",
+        "ProductQuantizer",
+        "ResidualQuantizer",
+        "VectorQuantizer",
+        "kmeans",
+        "kmeans2",
+        "py_vq",
+        "show_config",
+        "vq",
+        "whiten",
+    ]
     public = {name for name in vars(vqfast) if not name.startswith("_")}
     assert public == set(vqfast.__all__)
 

@@ -7,5 +7,18 @@ from ._assign import ClusterError, py_vq, vq, whiten
 from ._config import __version__ as __version__
 from ._config import show_config
 from ._kmeans import kmeans, kmeans2
+from ._quantizers import AdditiveQuantizer, ProductQuantizer, ResidualQuantizer, VectorQuantizer
 
-__all__ = ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]
+__all__ = [
+    "AdditiveQuantizer",
+    "ClusterError",
+    "ProductQuantizer",
+    "ResidualQuantizer",
+    "VectorQuantizer",
+    "kmeans",
+    "kmeans2",
+    "py_vq",
+    "show_config",
+    "vq",
+    "whiten",
+]

@@ -1,0 +1,257 @@
+"""What all quantizers share: parameters, checks, the common verbs."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._validation import FLOAT32, FLOAT64, as_array, as_real, check_real, resolve_workers
+
+# Rows that encode, decode and distortion work on at once.
+CHUNK_ROWS = 1 << 15
+
+MOST_CODES = 1 << 16
+
+
+class Quantizer:
+    """The common base: subclasses say how to train, encode and decode, on checked arrays.
+
+    Fitted state is `code_books` (a list of arrays (n_codes, features of that book), float32 if
+    trained on float32, otherwise float64), `counts` (for each book, how many observations stand
+    behind each code word; zeros if it was given) and what ``_extras`` names.
+    """
+
+    # Names of hyper-parameters, in the order of the constructor; rng and workers come after.
+    _parameters: ClassVar[tuple[str, ...]] = ()
+    # Names of further fitted arrays, None or an array each.
+    _extras: ClassVar[tuple[str, ...]] = ()
+
+    n_code_books: int
+    n_codes: int
+    code_books: list[NDArray[Any]]
+    counts: list[NDArray[np.float64]]
+
+    def __init__(self, n_code_books: int, n_codes: int, rng: Any, workers: int | None) -> None:
+        self.n_code_books = as_count(n_code_books, "n_code_books", 1)
+        self.n_codes = as_count(n_codes, "n_codes", 2, MOST_CODES)
+        resolve_workers(workers)
+        self.rng = rng
+        self.workers = workers
+        self.code_books = []
+        self.counts = []
+
+    # ---- what subclasses do ------------------------------------------------------------------
+
+    def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
+        """The fitted state for the observations: code_books, counts and the extras."""
+        raise NotImplementedError
+
+    def _encode(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
+        """The codes of some observations."""
+        raise NotImplementedError
+
+    def _decode(self, codes: NDArray[Any], workers: int) -> NDArray[Any]:
+        """The vectors of some codes, in the type of the code books."""
+        raise NotImplementedError
+
+    def _step(self, obs: NDArray[Any], workers: int) -> dict[str, Any]:
+        """The fitted state after some more observations."""
+        raise NotImplementedError
+
+    # ---- the verbs ---------------------------------------------------------------------------
+
+    def fit(self, obs: ArrayLike) -> Self:
+        """Train the code books; what was learned before is forgotten."""
+        workers = resolve_workers(self.workers)
+        array = self._as_obs(obs, workers, for_fit=True)
+        rng = np.random.default_rng(self.rng)
+        self._set(self._train(array, rng, workers))
+        return self
+
+    def partial_fit(self, obs: ArrayLike) -> Self:
+        """Improve the code books by some more observations; the first call is a `fit`."""
+        if not self.is_fitted:
+            return self.fit(obs)
+        workers = resolve_workers(self.workers)
+        array = self._as_obs(obs, workers)
+        if array.shape[0]:
+            self._set(self._step(array, workers))
+        return self
+
+    def encode(self, obs: ArrayLike) -> NDArray[Any]:
+        """The codes of the observations, (n_obs, n_code_books) of the smallest unsigned integer."""
+        workers = resolve_workers(self.workers)
+        array = self._as_obs(obs, workers)
+        codes = np.empty((array.shape[0], self.n_code_books), dtype=self.code_dtype)
+        for first in range(0, array.shape[0], CHUNK_ROWS):
+            rows = slice(first, first + CHUNK_ROWS)
+            codes[rows] = self._encode(array[rows], workers)
+        return codes
+
+    def decode(self, codes: ArrayLike) -> NDArray[Any]:
+        """The vectors that the codes stand for, (n_obs, n_features)."""
+        workers = resolve_workers(self.workers)
+        array = self._as_codes(codes)
+        obs = np.empty((array.shape[0], self.n_features), dtype=self.dtype)
+        for first in range(0, array.shape[0], CHUNK_ROWS):
+            rows = slice(first, first + CHUNK_ROWS)
+            obs[rows] = self._decode(array[rows], workers)
+        return obs
+
+    def distortion(self, obs: ArrayLike) -> float:
+        """The mean squared Euclidean distance of the observations to their decoded codes."""
+        workers = resolve_workers(self.workers)
+        array = self._as_obs(obs, workers)
+        if not array.shape[0]:
+            raise ValueError("obs must hold at least one observation to have a distortion")
+        total = 0.0
+        for first in range(0, array.shape[0], CHUNK_ROWS):
+            rows = array[first : first + CHUNK_ROWS]
+            difference = rows.astype(FLOAT64) - self._decode(self._encode(rows, workers), workers)
+            total += float(np.square(difference).sum(axis=1).sum())
+        return total / int(array.shape[0])
+
+    # ---- what can be asked -------------------------------------------------------------------
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there are code books."""
+        return bool(self.code_books)
+
+    @property
+    def n_features(self) -> int:
+        """Features of an observation."""
+        self._check_fitted()
+        return int(self.code_books[0].shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the code books and of decoded vectors."""
+        self._check_fitted()
+        return self.code_books[0].dtype
+
+    @property
+    def code_dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned integer that holds a code."""
+        return np.min_scalar_type(self.n_codes - 1)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._parameters)
+        return f"{type(self).__name__}({given})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        assert isinstance(other, Quantizer)
+        same = all(getattr(self, name) == getattr(other, name) for name in self._parameters)
+        mine, others = self._arrays(), other._arrays()
+        return (
+            same
+            and mine.keys() == others.keys()
+            and all(a.dtype == others[k].dtype and np.array_equal(a, others[k]) for k, a in mine.items())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # ---- inside ------------------------------------------------------------------------------
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """The fitted state as named arrays: what a file holds and what is compared."""
+        arrays = {f"code_book_{m}": book for m, book in enumerate(self.code_books)}
+        arrays |= {f"counts_{m}": counts for m, counts in enumerate(self.counts)}
+        extras = {name: getattr(self, name) for name in self._extras}
+        return arrays | {name: array for name, array in extras.items() if array is not None}
+
+    def _set(self, state: dict[str, Any]) -> None:
+        """Take over a fitted state, all of it or nothing."""
+        self.__dict__.update(state)
+
+    def _set_given(self, code_books: list[NDArray[Any]], **extras: Any) -> None:
+        """Take over code books that were not trained here."""
+        self._set({"code_books": code_books, "counts": [np.zeros(len(book)) for book in code_books], **extras})
+
+    def _check_fitted(self) -> None:
+        if not self.code_books:
+            raise ValueError(f"this {type(self).__name__} has no code books yet: call fit, or from_code_books")
+
+    def _as_obs(self, obs: ArrayLike, workers: int, for_fit: bool = False) -> NDArray[Any]:
+        """The observations as a finite float32 or float64 matrix of the right width."""
+        if not for_fit:
+            self._check_fitted()
+        array = as_array(obs, "obs", True, workers)
+        check_real(array.dtype)
+        if array.ndim != 2:
+            raise ValueError(f"obs must be 2-d, (n_obs, n_features), got shape {array.shape}")
+        if not for_fit and array.shape[1] != self.n_features:
+            raise ValueError(f"obs must have {self.n_features} features (columns), got shape {array.shape}")
+        if for_fit:
+            self._check_for_fit(array)
+        if array.dtype.kind in "biu" and array.dtype.itemsize <= 2:
+            return array.astype(FLOAT32)  # exact
+        return as_real(array)
+
+    def _check_for_fit(self, obs: NDArray[Any]) -> None:
+        if obs.shape[0] < self.n_codes:
+            raise ValueError(
+                f"obs must hold at least n_codes={self.n_codes} observations to fit, got shape {obs.shape}"
+            )
+        if obs.shape[1] < 1:
+            raise ValueError(f"obs must have at least one feature (column), got shape {obs.shape}")
+
+    def _as_codes(self, codes: ArrayLike) -> NDArray[Any]:
+        """The codes as a matrix of the smallest unsigned integer, all of them in range."""
+        self._check_fitted()
+        array = np.asarray(codes)
+        if array.dtype.kind not in "ui":
+            raise TypeError(f"codes must be integers, got dtype {array.dtype}")
+        if array.ndim != 2 or array.shape[1] != self.n_code_books:
+            raise ValueError(f"codes must have shape (n_obs, {self.n_code_books}), got {array.shape}")
+        if array.size and not (array.min() >= 0 and array.max() < self.n_codes):
+            raise ValueError(f"codes must lie in [0, {self.n_codes}), got {array.min()} to {array.max()}")
+        return array.astype(self.code_dtype, copy=False)
+
+
+def as_count(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """A whole number in a range."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if count < least or (most is not None and count > most):
+        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {bounds}, got {count}")
+    return count
+
+
+def as_code_books(code_books: Any) -> list[NDArray[Any]]:
+    """Given code books as a list of finite C-ordered copies of one float type and one number of codes."""
+    if isinstance(code_books, np.ndarray) and code_books.ndim not in (1, 3):
+        raise ValueError(f"code_books must be a sequence of 2-d arrays, got an array of shape {code_books.shape}")
+    books = [as_array(book, f"code_books[{m}]") for m, book in enumerate(code_books)]
+    if not books:
+        raise ValueError("code_books must hold at least one code book")
+    for m, book in enumerate(books):
+        check_real(book.dtype)
+        if book.ndim != 2 or book.shape[1] < 1:
+            raise ValueError(f"code_books[{m}] must have shape (n_codes, n_features), got {book.shape}")
+        if book.shape[0] != books[0].shape[0]:
+            raise ValueError(
+                f"code_books must have the same number of codes, got shapes {books[0].shape} and {book.shape}"
+            )
+    narrow = all(book.dtype.kind == "f" and book.dtype.itemsize <= 4 for book in books)
+    dtype = FLOAT32 if narrow else FLOAT64
+    return [np.array(book, dtype=dtype, order="C") for book in books]
+
+
+def check_equal_widths(code_books: Sequence[NDArray[Any]]) -> None:
+    """Books whose words are added must have the same number of features."""
+    for m, book in enumerate(code_books):
+        if book.shape[1] != code_books[0].shape[1]:
+            raise ValueError(
+                f"code_books must have the same number of features, got shapes {code_books[0].shape} "
+                f"for code_books[0] and {book.shape} for code_books[{m}]"
+            )
