@@ -16,6 +16,7 @@ cdef struct Assignment:
     bint check_finite
 
 
+cdef const vq_kernels *kernels_of(isa) except NULL
 cdef bint view_obs(cnp.ndarray obs, vq_obs *view)
 
 
