@@ -32,7 +32,7 @@ ALLOWED = {
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
 THIRD_PARTY = {"numpy"}
-C_HEADERS = {"stddef.h", "stdint.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
+C_HEADERS = {"float.h", "stddef.h", "stdint.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(
     r"^[ \t]*from[ \t]+([.\w]+)[ \t]+c?import[ \t]+(?:\(([^)]*)\)|([^#\n]*))|^[ \t]*c?import[ \t]+([.\w]+)", re.M

@@ -4,6 +4,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 

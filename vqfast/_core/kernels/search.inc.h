@@ -73,71 +73,105 @@ static void code_norms(const vq_search_books *books, const void *codes, int elem
     }
 }
 
-/* ---- order ------------------------------------------------------------------------------ */
+/* ---- order ------------------------------------------------------------------------------
+ *
+ * The kept of a query are always in the order of their indices, so that ties need no look at
+ * them: of equal keys the earlier ones are the smaller entries. */
 
-INLINE int search_before(double key_a, int64_t id_a, double key_b, int64_t id_b)
+static ptrdiff_t count_up_to(const double *keys, ptrdiff_t n, double limit)
 {
-    return key_a < key_b || (key_a == key_b && id_a < id_b);
+    ptrdiff_t count = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        count += keys[i] <= limit;
+    return count;
 }
 
-INLINE void search_swap(double *keys, int64_t *ids, ptrdiff_t a, ptrdiff_t b)
+/* A value that exactly the k smallest of n keys do not exceed, or else the k-th smallest key;
+ * 0 < k <= n. By bisection: some ten vectorised counts where a partition mispredicts branches. */
+static double kth_smallest(const double *keys, ptrdiff_t n, ptrdiff_t k)
 {
-    const double key = keys[a];
-    const int64_t id = ids[a];
-    keys[a] = keys[b], ids[a] = ids[b];
-    keys[b] = key, ids[b] = id;
-}
-
-/* The k smallest of n entries come first, in no order; 0 < k < n. */
-static void select_smallest(double *keys, int64_t *ids, ptrdiff_t n, ptrdiff_t k)
-{
-    ptrdiff_t low = 0, high = n - 1;
-    uint64_t random = 1;
-    while (low < high) {
-        random = random * 6364136223846793005u + 1442695040888963407u;
-        const ptrdiff_t pivot = low + (ptrdiff_t)((random >> 33) % (uint64_t)(high - low + 1));
-        const double key = keys[pivot];
-        const int64_t id = ids[pivot];
-        ptrdiff_t i = low, j = high;
-        while (i <= j) {
-            while (search_before(keys[i], ids[i], key, id))
-                i++;
-            while (search_before(key, id, keys[j], ids[j]))
-                j--;
-            if (i <= j)
-                search_swap(keys, ids, i++, j--);
-        }
-        if (k - 1 <= j)
-            high = j;
-        else if (k - 1 >= i)
-            low = i;
+    double low = keys[0], high = keys[0];
+    for (ptrdiff_t i = 1; i < n; i++) {
+        low = keys[i] < low ? keys[i] : low;
+        high = keys[i] > high ? keys[i] : high;
+    }
+    if (high > DBL_MAX) {
+        if (count_up_to(keys, n, DBL_MAX) < k)
+            return high;
+        high = DBL_MAX;
+    }
+    if (count_up_to(keys, n, low) >= k)
+        return low;
+    for (;;) { /* fewer than k keys are up to low, at least k up to high */
+        const double middle = low / 2 + high / 2;
+        if (!(middle > low && middle < high))
+            return high;
+        const ptrdiff_t count = count_up_to(keys, n, middle);
+        if (count == k)
+            return middle;
+        if (count > k)
+            high = middle;
         else
-            return;
+            low = middle;
     }
 }
 
-/* Sorts n entries; those behind `spare` are scratch of the same size. */
+/* The entries with keys up to a limit, but of those equal to it only so many; returns how many. */
+static ptrdiff_t compact(double *keys, int64_t *ids, ptrdiff_t n, double limit, ptrdiff_t n_equal)
+{
+    ptrdiff_t kept = 0;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const int equal = keys[i] == limit;
+        const double key = keys[i];
+        const int64_t id = ids[i];
+        keys[kept] = key, ids[kept] = id;
+        kept += key < limit || (equal && n_equal > 0);
+        n_equal -= equal;
+    }
+    return kept;
+}
+
+/* Cut n entries to the k smallest, in their order; returns a value that no other one is below. */
+static double keep_smallest(double *keys, int64_t *ids, ptrdiff_t n, ptrdiff_t k)
+{
+    const double limit = kth_smallest(keys, n, k);
+    ptrdiff_t below = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        below += keys[i] < limit;
+    compact(keys, ids, n, limit, k - below);
+    return limit;
+}
+
+/* Sort up to SORT_RUN entries into others: the place of one is the number of smaller ones. */
+enum { SORT_RUN = 128 };
+
+INLINE void sort_run(const double *keys, const int64_t *ids, ptrdiff_t n, double *to_keys, int64_t *to_ids)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double key = keys[i];
+        ptrdiff_t place = 0;
+        for (ptrdiff_t j = 0; j < i; j++)
+            place += keys[j] <= key;
+        for (ptrdiff_t j = i + 1; j < n; j++)
+            place += keys[j] < key;
+        to_keys[place] = key, to_ids[place] = ids[i];
+    }
+}
+
+/* Sorts n entries, equal ones in their order; those behind `spare` are scratch of the same size. */
 static void sort_entries(double *keys, int64_t *ids, ptrdiff_t n, ptrdiff_t spare)
 {
-    enum { RUN = 12 };
-    for (ptrdiff_t start = 0; start < n; start += RUN)
-        for (ptrdiff_t i = start + 1; i < n && i < start + RUN; i++) {
-            const double key = keys[i];
-            const int64_t id = ids[i];
-            ptrdiff_t j = i;
-            for (; j > start && search_before(key, id, keys[j - 1], ids[j - 1]); j--)
-                keys[j] = keys[j - 1], ids[j] = ids[j - 1];
-            keys[j] = key, ids[j] = id;
-        }
-    double *from_keys = keys, *to_keys = keys + spare;
-    int64_t *from_ids = ids, *to_ids = ids + spare;
-    for (ptrdiff_t run = RUN; run < n; run *= 2) {
+    double *from_keys = keys + spare, *to_keys = keys;
+    int64_t *from_ids = ids + spare, *to_ids = ids;
+    for (ptrdiff_t start = 0; start < n; start += SORT_RUN)
+        sort_run(keys + start, ids + start, n - start < SORT_RUN ? n - start : SORT_RUN, from_keys + start,
+                 from_ids + start);
+    for (ptrdiff_t run = SORT_RUN; run < n; run *= 2) {
         for (ptrdiff_t start = 0; start < n; start += 2 * run) {
             const ptrdiff_t middle = start + run < n ? start + run : n, end = middle + run < n ? middle + run : n;
             ptrdiff_t a = start, b = middle;
             for (ptrdiff_t i = start; i < end; i++) {
-                const int left = b >= end || (a < middle && !search_before(from_keys[b], from_ids[b], from_keys[a], from_ids[a]));
-                const ptrdiff_t next = left ? a++ : b++;
+                const ptrdiff_t next = b >= end || (a < middle && from_keys[a] <= from_keys[b]) ? a++ : b++;
                 to_keys[i] = from_keys[next], to_ids[i] = from_ids[next];
             }
         }
@@ -155,7 +189,7 @@ static void sort_entries(double *keys, int64_t *ids, ptrdiff_t n, ptrdiff_t spar
 static void select_sorted(vq_query *query, ptrdiff_t k, ptrdiff_t capacity)
 {
     if (query->n_kept > k) {
-        select_smallest(query->keys, query->ids, query->n_kept, k);
+        keep_smallest(query->keys, query->ids, query->n_kept, k);
         query->n_kept = k;
     }
     sort_entries(query->keys, query->ids, query->n_kept, capacity);
@@ -489,47 +523,28 @@ static void resolve(const vq_search *job, const vq_search_codes *codes, vq_query
 /* Drop what is more than two bands above the k-th smallest key; returns the highest key that may stay. */
 static double drop_far(vq_query *query, ptrdiff_t k)
 {
-    double kth = -INFINITY;
-    select_smallest(query->keys, query->ids, query->n_kept, k);
-    for (ptrdiff_t i = 0; i < k; i++)
-        kth = query->keys[i] > kth ? query->keys[i] : kth;
-    const double highest = kth + 2 * query->band;
-    ptrdiff_t n = k;
-    for (ptrdiff_t i = k; i < query->n_kept; i++)
-        if (query->keys[i] <= highest)
-            search_swap(query->keys, query->ids, n++, i);
-    query->n_kept = n;
+    const double highest = kth_smallest(query->keys, query->n_kept, k) + 2 * query->band;
+    query->n_kept = compact(query->keys, query->ids, query->n_kept, highest, query->n_kept);
     return highest;
 }
 
 /* The buffer is full, and holds more than k: make room and lower the threshold. */
 static void tighten(const vq_search *job, const vq_search_codes *codes, vq_query *query)
 {
-    double highest;
+    double highest = INFINITY;
     if (job->books.kind == VQ_PRODUCT) {
-        select_smallest(query->keys, query->ids, query->n_kept, job->k);
-        highest = query->keys[0];
-        for (ptrdiff_t i = 1; i < job->k; i++)
-            highest = query->keys[i] > highest ? query->keys[i] : highest;
-        query->n_kept = job->k;
         /* Codes come in the order of their indices: an equal one is behind. */
-        highest = highest > 0 ? nextafter(highest, -1) : -1;
+        highest = nextafter(keep_smallest(query->keys, query->ids, query->n_kept, job->k), -1);
+        query->n_kept = job->k;
     } else {
-        if (query->n_exact == 0 && query->usable) {
+        if (query->n_exact == 0 && query->usable)
             highest = drop_far(query, job->k);
-            query->threshold = highest < query->threshold ? highest : query->threshold;
-        }
         if (query->n_kept > job->k + (job->capacity - job->k) / 2) {
             resolve(job, codes, query);
-            select_smallest(query->keys, query->ids, query->n_kept, job->k);
+            const double farthest = keep_smallest(query->keys, query->ids, query->n_kept, job->k);
             query->n_kept = query->n_exact = job->k;
-        }
-        highest = INFINITY;
-        if (query->n_exact && query->usable) {
-            double farthest = 0;
-            for (ptrdiff_t i = 0; i < job->k; i++)
-                farthest = query->keys[i] > farthest ? query->keys[i] : farthest;
-            highest = farthest * job->books.scale * job->books.scale - query->sq_norm + query->band;
+            if (query->usable)
+                highest = farthest * job->books.scale * job->books.scale - query->sq_norm + query->band;
         }
     }
     query->threshold = highest < query->threshold ? highest : query->threshold;
@@ -724,26 +739,12 @@ static void pass_codes(const vq_search *job, const vq_search_codes *codes, int p
         search_lanes(job, codes, scratch->queries, n_queries, first, last, scratch);
 }
 
-/* The r-th smallest of n keys, which are disordered. */
-static double rth_smallest(double *keys, int64_t *ids, ptrdiff_t n, ptrdiff_t r)
-{
-    double highest = keys[0];
-    if (r < n)
-        select_smallest(keys, ids, n, r);
-    for (ptrdiff_t i = 1; i < r && i < n; i++)
-        highest = keys[i] > highest ? keys[i] : highest;
-    return highest;
-}
-
 /* The rank-th smallest key of a chunk of the sample. */
 static double coarse_threshold(const vq_search *job, const vq_query *query, ptrdiff_t rank)
 {
     double keys[VQ_CHUNK];
-    int64_t ids[VQ_CHUNK];
     plain_keys(job, &job->sample, query, 0, keys);
-    for (ptrdiff_t i = 0; i < VQ_CHUNK; i++)
-        ids[i] = i;
-    return rth_smallest(keys, ids, VQ_CHUNK, rank) + 2 * query->band;
+    return kth_smallest(keys, VQ_CHUNK, rank) + 2 * query->band;
 }
 
 /* Thresholds that k of all codes are expected to pass, with some to spare; returns whether
@@ -766,7 +767,7 @@ static int guess_thresholds(const vq_search *job, int pass, ptrdiff_t n_queries,
     for (ptrdiff_t q = 0; q < n_queries; q++) {
         vq_query *query = &scratch->queries[q];
         if (query->usable && query->n_exact == 0 && query->n_kept >= r) {
-            const double fine = rth_smallest(query->keys, query->ids, query->n_kept, r) + 2 * query->band;
+            const double fine = kth_smallest(query->keys, query->n_kept, r) + 2 * query->band;
             query->threshold = fine < query->threshold ? fine : query->threshold;
         }
         query->n_kept = query->n_exact = 0;
