@@ -27,7 +27,7 @@ cdef Py_ssize_t FEWEST_FILTERED = 8192
 cdef Py_ssize_t CODES_PER_SAMPLE = 12
 cdef Py_ssize_t SAMPLE_CHUNKS = 64
 # Queries that pass a tile of codes one after another, and the memory of a group.
-cdef Py_ssize_t GROUP = 32
+cdef Py_ssize_t GROUP = 8
 cdef Py_ssize_t GROUP_BYTES = 1 << 23
 # Nanoseconds that a row of a chunk's code costs: a query in the registers, all lanes of a
 # group, the plain formula; and those of work that waking a thread is worth.
@@ -91,7 +91,7 @@ cdef class CodeSearch:
     words are the code books, each (n_codes, features) in C order and of one float type: of
     consecutive features, or, with is_sum, all of the same ones, their words being added (and
     the sum rounded to float32 if they are of that type). codes is (n, n_books) uint8 or uint16
-    in C order. norms, for sums of up to 256 code words a book, is "float32" or "byte".
+    in C order. norms, for sums of up to 256 code words a book, is "byte" or "float32".
     """
 
     cdef vq_search job
@@ -100,7 +100,7 @@ cdef class CodeSearch:
     cdef list owned
 
     def __cinit__(self, list words, cnp.ndarray codes, bint is_sum=False, cnp.ndarray rotation=None,
-                  norms="float32", int workers=1, isa=None):
+                  norms="byte", int workers=1, isa=None):
         cdef vq_search_books *books = &self.job.books
         self.kernels = <const vq_search_kernels *>kernels_of(isa).search
         self.owned = []
@@ -112,7 +112,7 @@ cdef class CodeSearch:
         books.rounded = books.words_type == VQ_FLOAT32
         books.n_books, books.n_codes, books.n_features = self.n_books, self.n_codes, self.n_features
         books.n_entries = (self.n_codes + VQ_TABLE_MULTIPLE - 1) // VQ_TABLE_MULTIPLE * VQ_TABLE_MULTIPLE
-        books.n_padded = (self.n_features + 7) // 8 * 8
+        books.n_padded = (self.n_features + 15) // 16 * 16
         books.scale = 1
         if rotation is not None:
             books.rotation = <const double *>self.own(np.array(rotation, dtype=np.float64, order="C"))
@@ -262,6 +262,7 @@ cdef class CodeSearch:
         if not self.n:
             lowest = highest = 0.0
         step = (highest - lowest) / 255.5
+        norms = norms.astype(np.float64)
         places = np.floor((norms - lowest) * (1 / step if step > 0 else 0.0))
         places -= lowest + places * step > norms
         places = np.clip(places, 0, 255)
@@ -358,7 +359,7 @@ cdef class CodeSearch:
         plan.worker_bytes = (plan.worker_bytes + 63) // 64 * 64
 
     cdef Py_ssize_t query_bytes(self, const vq_search *job) noexcept nogil:
-        return 8 * 64 + 12 * job.books.n_padded + 8 * job.books.n_books * (job.books.n_entries + 1) +             job.n_rows * (256 + 8) + 8 * (job.n_rows + job.books.n_books) + 32 * job.capacity
+        return 8 * 64 + 12 * job.books.n_padded + 8 * job.books.n_books * (job.books.n_entries + 1) +             job.n_rows * (256 + 8) + 8 * (job.n_rows + 3 * job.books.n_books) + 32 * job.capacity
 
     cdef void layout(self, const Plan *plan, int worker, vq_search_scratch *scratch) noexcept nogil:
         """The scratch of a worker."""
@@ -380,7 +381,7 @@ cdef class CodeSearch:
             query.table = <double *>take(&cursor, 8 * job.books.n_books * job.books.n_entries)
             query.lowest = <double *>take(&cursor, 8 * (job.n_rows + job.books.n_books))
             query.bytes = <uint8_t *>take(&cursor, job.n_rows * 256)
-            query.starts = <Py_ssize_t *>take(&cursor, sizeof(Py_ssize_t) * job.books.n_books)
+            query.starts = <Py_ssize_t *>take(&cursor, 2 * sizeof(Py_ssize_t) * job.books.n_books)
             query.keys = <double *>take(&cursor, 16 * job.capacity)
             query.ids = <int64_t *>take(&cursor, 16 * job.capacity)
 

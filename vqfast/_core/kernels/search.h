@@ -74,7 +74,7 @@ enum {
  *  columns  product: for each book (features of the book, n_entries) double
  *  centred  sum: (n_books, n_features, n_entries) float, z
  *  words    sum: (n_books, n_codes, n_padded) code words as given, float or double by
- *           words_type; n_padded is n_features up to a multiple of 8, filled with zeros
+ *           words_type; n_padded is n_features up to a multiple of 16, filled with zeros
  *  mean     sum: (n_features), the sum of the means of the books; mean_length is its length
  *  rotation (n_features, n_features) double, or NULL
  */
@@ -134,7 +134,7 @@ typedef struct {
     double *table;  /* (n_books, n_entries) */
     double *lowest; /* (n_rows) minima of the tables of the rows */
     uint8_t *bytes; /* (n_rows, 256) e_m */
-    ptrdiff_t *starts; /* (n_books) scratch: the code words of a code */
+    ptrdiff_t *starts; /* (2 * n_books) scratch: the code words of a code, and of the next */
     double *keys;   /* (2 * capacity), the second half being scratch of the sort */
     int64_t *ids;   /* (2 * capacity) */
     ptrdiff_t n_kept;

@@ -225,19 +225,19 @@ static void product_tables(const vq_search_books *books, const double *row, doub
 }
 
 /* -2 <y, z> of up to SUM_QUERIES queries and all words of a book, in float. */
-enum { SUM_QUERIES = 4, SUM_VECTORS = 4 };
+enum { SUM_QUERIES = 4, SUM_VECTORS = 4, SUM_VECTORS_ALONE = 8 };
 
 INLINE void sum_tile(const float *const *rows, const float *columns, ptrdiff_t n_entries, ptrdiff_t d, int n_queries,
                      int n_vectors, double *const *tables)
 {
-    vf sums[SUM_QUERIES][SUM_VECTORS];
+    vf sums[SUM_QUERIES][SUM_VECTORS_ALONE];
 #pragma GCC unroll 4
     for (int q = 0; q < n_queries; q++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int v = 0; v < n_vectors; v++)
             sums[q][v] = vf_set(0);
     for (ptrdiff_t j = 0; j < d; j++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int v = 0; v < n_vectors; v++) {
             const vf z = vf_load(columns + j * n_entries + v * VL);
 #pragma GCC unroll 4
@@ -256,29 +256,27 @@ INLINE void sum_tile(const float *const *rows, const float *columns, ptrdiff_t n
 static void sum_tables(const vq_search_books *books, vq_query *queries, int n_queries)
 {
     const ptrdiff_t n_entries = books->n_entries, d = books->n_features;
-    const float *rows[SUM_QUERIES];
-    double *tables[SUM_QUERIES];
-    for (int q = 0; q < n_queries; q++)
-        rows[q] = queries[q].centred;
-    for (ptrdiff_t m = 0; m < books->n_books; m++) {
-        const float *columns = books->centred + m * d * n_entries;
+    const int together = n_queries == SUM_QUERIES, most = together ? SUM_VECTORS : SUM_VECTORS_ALONE;
+    for (ptrdiff_t m = 0; m < books->n_books; m++)
         for (ptrdiff_t k = 0; k < n_entries;) {
-            for (int q = 0; q < n_queries; q++)
+            const float *columns = books->centred + m * d * n_entries + k;
+            const int whole = k + most * VL <= n_entries;
+            const float *rows[SUM_QUERIES];
+            double *tables[SUM_QUERIES];
+            for (int q = 0; q < n_queries; q++) {
+                rows[q] = queries[q].centred;
                 tables[q] = queries[q].table + m * n_entries + k;
-            const int whole = k + SUM_VECTORS * VL <= n_entries;
-            if (n_queries == SUM_QUERIES && whole) {
-                sum_tile(rows, columns + k, n_entries, d, SUM_QUERIES, SUM_VECTORS, tables);
-            } else {
-                for (int q = 0; q < n_queries; q++) {
-                    if (whole)
-                        sum_tile(rows + q, columns + k, n_entries, d, 1, SUM_VECTORS, tables + q);
-                    else
-                        sum_tile(rows + q, columns + k, n_entries, d, 1, 1, tables + q);
-                }
             }
-            k += whole ? SUM_VECTORS * VL : VL;
+            if (together && whole)
+                sum_tile(rows, columns, n_entries, d, SUM_QUERIES, SUM_VECTORS, tables);
+            else if (whole)
+                for (int q = 0; q < n_queries; q++)
+                    sum_tile(rows + q, columns, n_entries, d, 1, SUM_VECTORS_ALONE, tables + q);
+            else
+                for (int q = 0; q < n_queries; q++)
+                    sum_tile(rows + q, columns, n_entries, d, 1, 1, tables + q);
+            k += whole ? most * VL : VL;
         }
-    }
 }
 
 /* A query as doubles, rotated where the code books are. */
@@ -464,12 +462,10 @@ INLINE ptrdiff_t chunk_code(const uint8_t *chunk, int element, ptrdiff_t m, ptrd
     return element == VQ_BYTES ? chunk[m * VQ_CHUNK + i] : ((const uint16_t *)chunk)[m * VQ_CHUNK + i];
 }
 
-/* What the norm adds to the key of code i of a chunk. */
-INLINE double norm_term(const vq_search *job, const vq_search_codes *codes, ptrdiff_t c, ptrdiff_t i)
+/* The norm of code i of a chunk, as its byte has it. */
+INLINE double norm_of_byte(const vq_search *job, const uint8_t *chunk, ptrdiff_t i)
 {
-    if (codes->norms)
-        return (double)codes->norms[c * VQ_CHUNK + i];
-    return job->norm_low + codes->chunks[c * job->chunk_bytes + (job->n_rows - 1) * VQ_CHUNK + i] * job->norm_step;
+    return job->norm_low + chunk[(job->n_rows - 1) * VQ_CHUNK + i] * job->norm_step;
 }
 
 INLINE double code_key(const vq_search *job, const vq_search_codes *codes, const vq_query *query, int kind, int element,
@@ -480,30 +476,50 @@ INLINE double code_key(const vq_search *job, const vq_search_codes *codes, const
     double key = table[chunk_code(chunk, element, 0, i)];
     for (ptrdiff_t m = 1; m < job->books.n_books; m++)
         key += (table += job->books.n_entries)[chunk_code(chunk, element, m, i)];
-    return kind == VQ_SUM && query->usable ? key + norm_term(job, codes, c, i) : key;
+    if (kind == VQ_PRODUCT || !query->usable)
+        return key;
+    /* The byte lies with the codes; a look at the norm waits for memory. */
+    const double by_byte = key + norm_of_byte(job, chunk, i);
+    return codes->norms && by_byte <= query->threshold ? key + (double)codes->norms[c * VQ_CHUNK + i] : by_byte;
 }
 
-/* sq_dist of the query to the sum of the code words of a code. */
-static double sum_sq_dist(const vq_search *job, const vq_search_codes *codes, const vq_query *query, int64_t id)
+/* Where the code words of a code begin, which are on their way from memory afterwards. */
+INLINE void find_words(const vq_search *job, const vq_search_codes *codes, int64_t id, ptrdiff_t *starts)
 {
     const vq_search_books *books = &job->books;
     const uint8_t *chunk = codes->chunks + id / VQ_CHUNK * job->chunk_bytes;
-    const ptrdiff_t padded = books->n_padded;
+    const ptrdiff_t size = books->words_type == VQ_FLOAT32 ? 4 : 8, row_bytes = books->n_padded * size;
+    for (ptrdiff_t m = 0; m < books->n_books; m++) {
+        starts[m] = (m * books->n_codes + chunk_code(chunk, job->element, m, id % VQ_CHUNK)) * books->n_padded;
+        for (ptrdiff_t line = 0; line < row_bytes; line += 64)
+            __builtin_prefetch((const char *)books->words + starts[m] * size + line);
+    }
+}
+
+/* sq_dist of the query to the sum of the code words at starts. */
+INLINE double sum_sq_dist(const vq_search_books *books, const double *row, const ptrdiff_t *starts, int words_type)
+{
+    const ptrdiff_t n_books = books->n_books;
     vd8 total = {0};
-    for (ptrdiff_t m = 0; m < books->n_books; m++)
-        query->starts[m] = (m * books->n_codes + chunk_code(chunk, job->element, m, id % VQ_CHUNK)) * padded;
-    for (ptrdiff_t j = 0; j < padded; j += 8) {
-        vd8 sum = {0};
-        if (books->words_type == VQ_FLOAT32)
-            for (ptrdiff_t m = 0; m < books->n_books; m++)
-                sum += load8_f32((const float *)books->words + query->starts[m] + j);
-        else
-            for (ptrdiff_t m = 0; m < books->n_books; m++)
-                sum += load8_f64((const double *)books->words + query->starts[m] + j);
-        if (books->rounded)
-            sum = __builtin_convertvector(__builtin_convertvector(sum, vf8), vd8);
-        const vd8 t = load8_f64(query->row + j) - sum;
-        total += t * t;
+    for (ptrdiff_t j = 0; j < books->n_padded; j += 16) {
+        vd8 low = {0}, high = {0};
+        for (ptrdiff_t m = 0; m < n_books; m++) {
+            if (words_type == VQ_FLOAT32) {
+                low += load8_f32((const float *)books->words + starts[m] + j);
+                high += load8_f32((const float *)books->words + starts[m] + j + 8);
+            } else {
+                low += load8_f64((const double *)books->words + starts[m] + j);
+                high += load8_f64((const double *)books->words + starts[m] + j + 8);
+            }
+        }
+        if (books->rounded) {
+            low = round8_f32(low);
+            high = round8_f32(high);
+        }
+        low = load8_f64(row + j) - low;
+        high = load8_f64(row + j + 8) - high;
+        total += low * low;
+        total += high * high;
     }
     double partial[8], sq_dist = 0;
     memcpy(partial, &total, sizeof total);
@@ -515,8 +531,19 @@ static double sum_sq_dist(const vq_search *job, const vq_search_codes *codes, co
 /* Turn the keys of a sum into sq_dists. */
 static void resolve(const vq_search *job, const vq_search_codes *codes, vq_query *query)
 {
-    for (ptrdiff_t i = query->n_exact; i < query->n_kept; i++)
-        query->keys[i] = sum_sq_dist(job, codes, query, query->ids[i]);
+    const vq_search_books *books = &job->books;
+    ptrdiff_t *starts = query->starts, *next = starts + books->n_books;
+    if (query->n_exact < query->n_kept)
+        find_words(job, codes, query->ids[query->n_exact], next);
+    for (ptrdiff_t i = query->n_exact; i < query->n_kept; i++) {
+        ptrdiff_t *before = starts;
+        starts = next;
+        next = before;
+        if (i + 1 < query->n_kept)
+            find_words(job, codes, query->ids[i + 1], next);
+        query->keys[i] = books->words_type == VQ_FLOAT32 ? sum_sq_dist(books, query->row, starts, VQ_FLOAT32)
+                                                         : sum_sq_dist(books, query->row, starts, VQ_FLOAT64);
+    }
     query->n_exact = query->n_kept;
 }
 
@@ -590,7 +617,7 @@ INLINE void chunk_keys(const vq_search *job, const vq_search_codes *codes, const
     if (job->books.kind == VQ_SUM && query->usable) {
         const ptrdiff_t n = codes->n - c * VQ_CHUNK < VQ_CHUNK ? codes->n - c * VQ_CHUNK : VQ_CHUNK;
         for (ptrdiff_t i = 0; i < n; i++)
-            keys[i] += norm_term(job, codes, c, i);
+            keys[i] += codes->norms ? (double)codes->norms[c * VQ_CHUNK + i] : norm_of_byte(job, chunk, i);
     }
 }
 
@@ -617,16 +644,45 @@ static void search_plain(const vq_search *job, const vq_search_codes *codes, vq_
     }
 }
 
+/* The keys of listed codes, and those that are kept. Nothing branches on a key but a full buffer. */
+INLINE void take_listed(const vq_search *job, const vq_search_codes *codes, vq_query *query, int kind, int element,
+                        const int64_t *ids, ptrdiff_t n)
+{
+    for (ptrdiff_t l = 0; l < n; l++) {
+        const double key = code_key(job, codes, query, kind, element, (ptrdiff_t)((uint64_t)ids[l] / VQ_CHUNK),
+                                    (ptrdiff_t)((uint64_t)ids[l] % VQ_CHUNK));
+        query->keys[query->n_kept] = key;
+        query->ids[query->n_kept] = ids[l];
+        query->n_kept += key <= query->threshold;
+        if (query->n_kept == job->capacity)
+            tighten(job, codes, query);
+    }
+}
+
 INLINE void take_hits(const vq_search *job, const vq_search_codes *codes, vq_query *query, int kind, int element,
                       const vq_chunk_hit *hits, ptrdiff_t n_hits)
 {
-    for (ptrdiff_t h = 0; h < n_hits; h++)
+    enum { LISTED = 64 };
+    int64_t ids[LISTED + 64];
+    ptrdiff_t n = 0;
+    for (ptrdiff_t h = 0; h < n_hits; h++) {
+        unsigned words = 0; /* with a code that passes: mostly one of eight */
         for (int w = 0; w < VQ_CHUNK / 64; w++)
-            for (uint64_t mask = hits[h].masks[w]; mask; mask &= mask - 1) {
-                const ptrdiff_t c = hits[h].chunk, i = w * 64 + __builtin_ctzll(mask);
-                if (c * VQ_CHUNK + i < codes->n)
-                    keep_key(job, codes, query, code_key(job, codes, query, kind, element, c, i), c * VQ_CHUNK + i);
+            words |= (unsigned)(hits[h].masks[w] != 0) << w;
+        for (; words; words &= words - 1) {
+            const int w = __builtin_ctz(words);
+            const int64_t first = hits[h].chunk * VQ_CHUNK + w * 64;
+            for (uint64_t mask = hits[h].masks[w]; mask; mask &= mask - 1)
+                ids[n++] = first + __builtin_ctzll(mask);
+            while (n > 0 && ids[n - 1] >= codes->n) /* what fills the last chunk */
+                n--;
+            if (n >= LISTED) {
+                take_listed(job, codes, query, kind, element, ids, n);
+                n = 0;
             }
+        }
+    }
+    take_listed(job, codes, query, kind, element, ids, n);
 }
 
 /* The filter for one query after another, tile by tile. */
@@ -763,7 +819,10 @@ static int guess_thresholds(const vq_search *job, int pass, ptrdiff_t n_queries,
             scratch->queries[q].threshold = coarse_threshold(job, &scratch->queries[q], rank);
     if (attempt > 0)
         return 1;
-    pass_codes(job, &job->sample, pass, n_queries, 0, (job->sample.n + VQ_CHUNK - 1) / VQ_CHUNK, scratch);
+    vq_search of_sample = *job; /* its r nearest, found with a small buffer: the threshold falls soon */
+    of_sample.k = r;
+    of_sample.capacity = 3 * r < job->capacity ? 3 * r : job->capacity;
+    pass_codes(&of_sample, &job->sample, pass, n_queries, 0, job->sample.n / VQ_CHUNK, scratch);
     for (ptrdiff_t q = 0; q < n_queries; q++) {
         vq_query *query = &scratch->queries[q];
         if (query->usable && query->n_exact == 0 && query->n_kept >= r) {
