@@ -78,7 +78,7 @@ static void code_norms(const vq_search_books *books, const void *codes, int elem
  * The kept of a query are always in the order of their indices, so that ties need no look at
  * them: of equal keys the earlier ones are the smaller entries. */
 
-static ptrdiff_t count_up_to(const double *keys, ptrdiff_t n, double limit)
+INLINE ptrdiff_t count_up_to(const double *keys, ptrdiff_t n, double limit)
 {
     ptrdiff_t count = 0;
     for (ptrdiff_t i = 0; i < n; i++)
@@ -197,29 +197,28 @@ static void select_sorted(vq_query *query, ptrdiff_t k, ptrdiff_t capacity)
 
 /* ---- tables ------------------------------------------------------------------------------- */
 
-/* sq_dist of the query's features to every word, sixteen words side by side. */
+/* sq_dist of the query's features to every word, some words side by side. */
 static void product_tables(const vq_search_books *books, const double *row, double *table)
 {
+    enum { WORDS = VL >= 8 ? VL : 8 };
     const ptrdiff_t n_entries = books->n_entries;
     for (ptrdiff_t m = 0; m < books->n_books; m++, table += n_entries) {
         const ptrdiff_t start = books->splits[m], d = books->splits[m + 1] - start;
         const double *x = row + start;
-        for (ptrdiff_t k = 0; k < n_entries; k += 16) {
+        for (ptrdiff_t k = 0; k < n_entries; k += WORDS) {
             const double *columns = books->columns + start * n_entries + k;
-            vd8 low = {0}, high = {0};
+            double sums[WORDS] = {0};
             for (ptrdiff_t r = 0; r < 8 && r < d; r++) {
-                vd8 partial_low = {0}, partial_high = {0};
-                for (ptrdiff_t j = r; j < d; j += 8) {
-                    const vd8 a = x[j] - load8_f64(columns + j * n_entries);
-                    const vd8 b = x[j] - load8_f64(columns + j * n_entries + 8);
-                    partial_low += a * a;
-                    partial_high += b * b;
-                }
-                low += partial_low;
-                high += partial_high;
+                double partial[WORDS] = {0};
+                for (ptrdiff_t j = r; j < d; j += 8)
+                    for (int l = 0; l < WORDS; l++) {
+                        const double t = x[j] - columns[j * n_entries + l];
+                        partial[l] += t * t;
+                    }
+                for (int l = 0; l < WORDS; l++)
+                    sums[l] += partial[l];
             }
-            memcpy(table + k, &low, sizeof low);
-            memcpy(table + k + 8, &high, sizeof high);
+            memcpy(table + k, sums, sizeof sums);
         }
     }
 }
@@ -635,12 +634,15 @@ static void plain_keys(const vq_search *job, const vq_search_codes *codes, const
 static void search_plain(const vq_search *job, const vq_search_codes *codes, vq_query *query, ptrdiff_t first,
                          ptrdiff_t last)
 {
+    enum { AT_ONCE = 32 };
     double keys[VQ_CHUNK];
     for (ptrdiff_t c = first; c < last; c++) {
         const ptrdiff_t start = c * VQ_CHUNK, n = codes->n - start < VQ_CHUNK ? codes->n - start : VQ_CHUNK;
         plain_keys(job, codes, query, c, keys);
-        for (ptrdiff_t i = 0; i < n; i++)
-            keep_key(job, codes, query, keys[i], start + i);
+        for (ptrdiff_t i = 0; i < n; i += AT_ONCE)
+            if (count_up_to(keys + i, AT_ONCE, query->threshold))
+                for (ptrdiff_t b = i; b < i + AT_ONCE && b < n; b++)
+                    keep_key(job, codes, query, keys[b], start + b);
     }
 }
 
