@@ -78,7 +78,7 @@ cdef extern from "kernels.h" nogil:
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         vq_typed_kernels *typed
-        const void *search  # search_kernels.pxd
+        const void *search  # search.pxd
 
     const vq_kernels *vq_kernels_named(const char *)
     const vq_kernels *vq_kernels_best()

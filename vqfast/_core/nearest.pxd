@@ -18,6 +18,7 @@ cdef struct Assignment:
 
 cdef const vq_kernels *kernels_of(isa) except NULL
 cdef bint view_obs(cnp.ndarray obs, vq_obs *view)
+cdef const vq_kernels *kernels_of(isa) except NULL
 
 
 cdef class Nearest:

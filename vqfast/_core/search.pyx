@@ -3,17 +3,13 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
 from .nearest cimport kernels_of, view_obs
-from .search_kernels cimport (
-    VQ_BYTES, VQ_CHUNK, VQ_PAIRS, VQ_PRODUCT, VQ_SEARCH_ROWS, VQ_SUM, VQ_TABLE_MULTIPLE, VQ_TILE, VQ_WORDS,
-    vq_chunk_hit, vq_lane_hit, vq_query, vq_search, vq_search_books, vq_search_kernels, vq_search_scratch,
-)
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
 import numpy as np
@@ -37,6 +33,8 @@ cdef double NS_PLAIN = 0.2
 cdef double NS_PER_THREAD = 1e5
 # Nanoseconds between two looks at the signals.
 cdef double NS_PER_SIGNAL_CHECK = 1e8
+# Elements of candidates that are worth a thread.
+cdef double ELEMENTS_PER_THREAD = 1e5
 # Rows that a thread packs at once.
 cdef Py_ssize_t PACKED_AT_ONCE = 64 * VQ_CHUNK
 cdef Py_ssize_t MOST_ATTEMPTS = 3
@@ -484,43 +482,80 @@ cdef class CodeSearch:
             self.search_again(plan, q, k, &scratch)
 
 
+# What the threads of a new ordering need to know.
+cdef struct Reranking:
+    const vq_search_kernels *kernels
+    vq_obs obs
+    int obs_type
+    Py_ssize_t n_features
+    Py_ssize_t n_candidates
+    Py_ssize_t k
+    const double *queries
+    const int64_t *candidates
+    int64_t *indices
+    double *sq_dists
+    char *scratch
+    Py_ssize_t worker_bytes
+
+
 def rerank(cnp.ndarray queries, cnp.ndarray obs, cnp.ndarray candidates, cnp.ndarray indices, cnp.ndarray sq_dists,
            int workers=1, isa=None):
     """Write the k candidates of each query whose observations are nearest, in order.
 
     queries (n, n_features) is float64 in C order, obs float32 or float64 of any strides,
-    candidates (n, n_candidates) int64, below 0 where there is none; indices (n, k) int64 and
-    sq_dists (n, k) float64.
+    candidates (n, n_candidates) int64, ascending, but for those below 0 at the end where there is
+    none; indices (n, k) int64 and sq_dists (n, k) float64.
     """
-    cdef const vq_search_kernels *kernels = <const vq_search_kernels *>kernels_of(isa).search
-    cdef Py_ssize_t n = cnp.PyArray_DIM(queries, 0), d = cnp.PyArray_DIM(queries, 1)
-    cdef Py_ssize_t n_candidates = cnp.PyArray_DIM(candidates, 1), k = cnp.PyArray_DIM(indices, 1), q, i
-    cdef Py_ssize_t size = 8 * (d + 8) + 32 * n_candidates + 192
-    cdef const double *rows = <const double *>cnp.PyArray_DATA(queries)
-    cdef const int64_t *given = <const int64_t *>cnp.PyArray_DATA(candidates)
-    cdef int64_t *out_indices = <int64_t *>cnp.PyArray_DATA(indices)
-    cdef double *out_sq_dists = <double *>cnp.PyArray_DATA(sq_dists)
-    cdef vq_query query
-    cdef vq_obs view
-    cdef int obs_type = VQ_FLOAT64 if view_obs(obs, &view) else VQ_FLOAT32
-    cdef char *memory = <char *>PyMem_RawMalloc(size)
-    cdef char *cursor = align(memory)
+    cdef Reranking job
+    cdef Py_ssize_t n = cnp.PyArray_DIM(queries, 0)
+    cdef vq_team team
+    job.kernels = <const vq_search_kernels *>kernels_of(isa).search
+    job.obs_type = VQ_FLOAT64 if view_obs(obs, &job.obs) else VQ_FLOAT32
+    job.n_features, job.k = cnp.PyArray_DIM(queries, 1), cnp.PyArray_DIM(indices, 1)
+    job.n_candidates = cnp.PyArray_DIM(candidates, 1)
+    job.queries = <const double *>cnp.PyArray_DATA(queries)
+    job.candidates = <const int64_t *>cnp.PyArray_DATA(candidates)
+    job.indices, job.sq_dists = <int64_t *>cnp.PyArray_DATA(indices), <double *>cnp.PyArray_DATA(sq_dists)
+    job.worker_bytes = 8 * job.n_features + 32 * job.n_candidates + 256
+    workers = max(1, <int>min(<double>workers, n * job.n_candidates * (job.n_features + 32.0) / ELEMENTS_PER_THREAD))
+    workers = max(1, min(workers, n))
+    cdef char *memory = <char *>PyMem_RawMalloc(job.worker_bytes * workers)
     if memory == NULL:
         raise MemoryError
-    cdef double *row = <double *>take(&cursor, 8 * (d + 8))
-    query.keys = <double *>take(&cursor, 16 * n_candidates)
-    query.ids = <int64_t *>take(&cursor, 16 * n_candidates)
+    job.scratch = memory
+    vq_team_begin(&team, workers, 0, n)
     with nogil:
-        for q in range(n):
-            kernels.rerank(rows + q * d, &view, obs_type, d, given + q * n_candidates, n_candidates, row, query.keys)
-            for i in range(n_candidates):
-                query.ids[i] = given[q * n_candidates + i] if given[q * n_candidates + i] >= 0 else INT64_MAX
-            query.n_kept = n_candidates
-            kernels.select(&query, min(k, n_candidates), n_candidates)
-            for i in range(k):
-                out_indices[q * k + i] = -1
-                out_sq_dists[q * k + i] = INFINITY
-                if i < n_candidates and query.ids[i] != INT64_MAX:
-                    out_indices[q * k + i] = query.ids[i]
-                    out_sq_dists[q * k + i] = query.keys[i]
+        if workers == 1:
+            rerank_some(&team, 0, &job)
+        else:
+            with parallel(num_threads=vq_team_threads(workers)):
+                vq_team_enter(&team, threadid())
+                rerank_some(&team, threadid(), &job)
     PyMem_RawFree(memory)
+
+
+cdef void rerank_some(vq_team *team, int worker, const Reranking *job) noexcept nogil:
+    cdef Py_ssize_t q = vq_team_next(team, worker), n = job.n_candidates, i, found
+    cdef const int64_t *candidates
+    cdef vq_query query
+    cdef double *row
+    cdef char *cursor
+    if q >= 0:
+        cursor = align(job.scratch + worker * job.worker_bytes)
+        row = <double *>take(&cursor, 8 * job.n_features)
+        query.keys = <double *>take(&cursor, 16 * n)
+        query.ids = <int64_t *>take(&cursor, 16 * n)
+    while q >= 0:
+        candidates = job.candidates + q * n
+        found = 0
+        while found < n and candidates[found] >= 0:
+            found += 1
+        job.kernels.rerank(job.queries + q * job.n_features, &job.obs, job.obs_type, job.n_features, candidates, found,
+                           row, query.keys)
+        memcpy(query.ids, candidates, 8 * found)
+        query.n_kept = found
+        job.kernels.select(&query, job.k, n)
+        for i in range(job.k):
+            job.indices[q * job.k + i] = query.ids[i] if i < query.n_kept else -1
+            job.sq_dists[q * job.k + i] = query.keys[i] if i < query.n_kept else INFINITY
+        q = vq_team_next(team, worker)

@@ -2,29 +2,222 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from ._base import as_code_books, check_equal_widths
-from ._residual import ResidualQuantizer
+from .._core.additive import SumBooks
+from .._validation import FLOAT32, FLOAT64
+from ._base import as_code_books, as_count, check_equal_widths
+from ._least_squares import CHUNK_ROWS, MOST_JOINT_WORDS, NormalEquations, refit
+from ._product import ProductQuantizer
+from ._sums import SumQuantizer, errors_of, used
 
 
-class AdditiveQuantizer(ResidualQuantizer):
+class Effort(NamedTuple):
+    """What is spent on training and on encoding."""
+
+    n_steps: int  # of search and least squares
+    n_rounds: int  # of local search in a step
+    n_kept: int  # tuples of an observation that the least squares of a step weighs
+    beam: int  # at the beginning of the encoder
+    encode_rounds: int  # of local search after it
+
+
+EFFORTS = {
+    "default": Effort(n_steps=6, n_rounds=9, n_kept=8, beam=2, encode_rounds=17),
+    "high": Effort(n_steps=16, n_rounds=25, n_kept=16, beam=8, encode_rounds=33),
+}
+
+# Passes over the books in a round of local search.
+_SWEEPS = 4
+
+# Observations on which the starts are compared: as many are held out.
+_TRIED_ROWS = 8192
+
+# Temperature of the weights of an observation's tuples, in mean squared errors.
+_TEMPERATURE = 0.5
+
+
+class AdditiveQuantizer(SumQuantizer):
     """Several code books whose words are added; the best sum is searched for."""
 
-    _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes")
+    _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "effort", "beam")
 
-    def __init__(self, n_code_books: int, n_codes: int = 256, *, rng: Any = None, workers: int | None = None) -> None:
-        super().__init__(n_code_books, n_codes, rng=rng, workers=workers)
+    def __init__(
+        self,
+        n_code_books: int,
+        n_codes: int = 256,
+        *,
+        effort: str = "default",
+        beam: int | None = None,
+        start: str | ArrayLike | None = None,
+        rng: Any = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(n_code_books, n_codes, rng, workers)
+        if effort not in EFFORTS:
+            raise ValueError(f"effort must be one of {', '.join(map(repr, EFFORTS))}, got {effort!r}")
+        self.effort = effort
+        self.beam = None if beam is None else as_count(beam, "beam", 1, 1024)
+        self.start = self._as_start(start)
+        self.training_distortions = []
+
+    def _as_start(self, start: Any) -> Any:
+        if start is None or (isinstance(start, str) and start in ("product", "opq")):
+            return start
+        if isinstance(start, str):
+            raise ValueError(f"start must be None, 'product', 'opq' or code books, got {start!r}")
+        books = as_code_books(start)
+        check_equal_widths(books)
+        if (len(books), books[0].shape[0]) != (self.n_code_books, self.n_codes):
+            raise ValueError(
+                f"start must hold {self.n_code_books} code books of {self.n_codes} codes, "
+                f"got {len(books)} of {books[0].shape[0]}"
+            )
+        return books
 
     @classmethod
-    def from_code_books(  # type: ignore[override]
-        cls, code_books: ArrayLike, *, rng: Any = None, workers: int | None = None
+    def from_code_books(
+        cls,
+        code_books: ArrayLike,
+        *,
+        effort: str = "default",
+        beam: int | None = None,
+        rng: Any = None,
+        workers: int | None = None,
     ) -> Self:
-        """A quantizer with given code books."""
+        """A quantizer with given code books, in any order."""
         books = as_code_books(code_books)
-        check_equal_widths(books)
-        quantizer = cls(len(books), books[0].shape[0], rng=rng, workers=workers)
+        quantizer = cls(len(books), books[0].shape[0], effort=effort, beam=beam, rng=rng, workers=workers)
         quantizer._set_given(books)
         return quantizer
+
+    @property
+    def _n_changes(self) -> int:
+        """Words that a round of local search changes at random: half of them."""
+        return (self.n_code_books + 1) // 2
+
+    def _check_for_fit(self, obs: NDArray[Any]) -> None:
+        super()._check_for_fit(obs)
+        if isinstance(self.start, list) and self.start[0].shape[1] != obs.shape[1]:
+            raise ValueError(f"obs must have the {self.start[0].shape[1]} features of start, got shape {obs.shape}")
+
+    def _search(self, books: SumBooks, obs: NDArray[Any], codes: NDArray[np.uint16]) -> None:
+        effort = EFFORTS[self.effort]
+        beam = effort.beam if self.beam is None else self.beam
+        books.search(obs, codes, "any order", beam, effort.encode_rounds, _SWEEPS, self._n_changes)
+
+    def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
+        kind = self._best_start(obs, rng, workers)
+        seed = int(rng.integers(1 << 63))
+        first = self._start_books(kind, obs, seed, workers)
+        narrow = obs.dtype == FLOAT32
+        codes = self._codes_of(first, obs, workers)
+        start_error = float(errors_of(first, narrow, obs, codes, workers).mean())
+        books, history = self._improved(first, codes, obs, EFFORTS[self.effort], seed, workers)
+        codes = self._codes_of(books, obs, workers)
+        error = float(errors_of(books, narrow, obs, codes, workers).mean())
+        if not error <= start_error:  # where a start is as good as it gets, chance may spoil it
+            books, codes, error = first, self._codes_of(first, obs, workers), start_error
+        return {
+            "code_books": list(books.astype(obs.dtype)),
+            "counts": list(used(codes, self.n_codes)),
+            "training_distortions": [start_error, *history, error],
+        }
+
+    def _codes_of(self, books: NDArray[np.float64], obs: NDArray[Any], workers: int) -> NDArray[np.uint16]:
+        codes = np.empty((obs.shape[0], self.n_code_books), dtype=np.uint16)
+        self._search(SumBooks(books, obs.dtype == FLOAT32, workers), obs, codes)
+        return codes
+
+    # ---- starts ------------------------------------------------------------------------------
+
+    def _start_books(self, kind: Any, obs: NDArray[Any], seed: int, workers: int) -> NDArray[np.float64]:
+        """Code books over all features, in the type of the observations."""
+        if not isinstance(kind, str):
+            return np.array(kind, dtype=obs.dtype).astype(FLOAT64)
+        rotation = "opq" if kind == "opq" else None
+        product = ProductQuantizer(self.n_code_books, self.n_codes, rotation=rotation, rng=seed, workers=workers)
+        return product.fit(obs).sum_code_books().astype(obs.dtype).astype(FLOAT64)
+
+    def _best_start(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> Any:
+        """The start that one step of training leads to the lowest error on other observations."""
+        kinds: list[Any] = [self.start] if isinstance(self.start, str) else ["product", "opq"]
+        if obs.shape[1] < self.n_code_books:
+            kinds = []
+        if isinstance(self.start, list):
+            kinds.append(self.start)
+        if len(kinds) == 1:
+            return kinds[0]
+        n_tried = max(2 * self.n_codes, _TRIED_ROWS)
+        chosen = rng.permutation(obs.shape[0])[: 2 * n_tried]
+        half = max(self.n_codes, chosen.size // 2)
+        tried, held_out = obs[np.sort(chosen[:half])], obs[np.sort(chosen[half:])]
+        held_out = held_out if len(held_out) else tried
+        one_step = EFFORTS["default"]._replace(n_steps=1)
+        errors = []
+        for kind in kinds:
+            books = self._start_books(kind, tried, 0, workers)
+            codes = self._codes_of(books, tried, workers)
+            books, _ = self._improved(books, codes, tried, one_step, 0, workers)
+            codes = self._codes_of(books, held_out, workers)
+            errors.append(errors_of(books, False, held_out, codes, workers).mean())
+        return kinds[int(np.argmin(errors))]
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def _improved(
+        self,
+        books: NDArray[np.float64],
+        codes: NDArray[np.uint16],
+        obs: NDArray[Any],
+        effort: Effort,
+        seed: int,
+        workers: int,
+    ) -> tuple[NDArray[np.float64], list[float]]:
+        """Code books after steps of local search and least squares; codes are overwritten."""
+        shift, history = obs.mean(axis=0, dtype=FLOAT64), []
+        books = refit(obs, codes, books, shift, workers)
+        for step in range(effort.n_steps):
+            error = float(errors_of(books, False, obs, codes, workers).mean())
+            history.append(error)
+            books = self._step_of_training(books, codes, obs, shift, effort, seed + step, error, workers)
+        return books.astype(obs.dtype).astype(FLOAT64), history
+
+    def _step_of_training(
+        self,
+        books: NDArray[np.float64],
+        codes: NDArray[np.uint16],
+        obs: NDArray[Any],
+        shift: NDArray[np.float64],
+        effort: Effort,
+        seed: int,
+        error: float,
+        workers: int,
+    ) -> NDArray[np.float64]:
+        """Search from the codes, which are improved in place; fit the best tuples that were met."""
+        n_books, n_codes, _ = books.shape
+        search = SumBooks(books, False, workers)
+        options = (1, effort.n_rounds, _SWEEPS, self._n_changes, seed % (1 << 63))
+        if n_books * n_codes > MOST_JOINT_WORDS:
+            search.search(obs, codes, "given", *options)
+            return refit(obs, codes, books, shift, workers)
+        equations = NormalEquations(n_books, n_codes, shift, workers)
+        for first in range(0, obs.shape[0], CHUNK_ROWS):
+            rows = slice(first, first + CHUNK_ROWS)
+            kept = np.empty((*codes[rows].shape[:1], effort.n_kept, n_books), dtype=np.uint16)
+            errors = np.empty(kept.shape[:2])
+            search.search(obs[rows], codes[rows], "given", *options, kept, errors)
+            equations.add(obs[rows], kept, _weights(errors, _TEMPERATURE * error))
+        return equations.solve(books)
+
+
+def _weights(errors: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """How much each tuple of an observation counts: less, the larger its error."""
+    if not temperature > 0:
+        temperature = 1.0
+    weights = np.exp((errors[:, :1] - errors) / temperature)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights

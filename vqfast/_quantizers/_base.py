@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._validation import FLOAT32, FLOAT64, as_array, as_real, check_real, resolve_workers
+from ._files import Path, read, write
 
 # Rows that encode, decode and distortion work on at once.
 CHUNK_ROWS = 1 << 15
@@ -115,6 +116,23 @@ class Quantizer:
             total += float(np.square(difference).sum(axis=1).sum())
         return total / int(array.shape[0])
 
+    def save(self, path: Path) -> None:
+        """Write the quantizer to an uncompressed ``.npz`` file of plain arrays."""
+        self._check_fitted()
+        parameters = {name: getattr(self, name) for name in self._parameters}
+        write(path, type(self).__name__, parameters, self._arrays())
+
+    @classmethod
+    def load(cls, path: Path, *, rng: Any = None, workers: int | None = None) -> Self:
+        """The quantizer in a file that `save` of the same class wrote."""
+        parameters, arrays = read(path, cls.__name__)
+        try:
+            quantizer = cls(**parameters, rng=rng, workers=workers)
+            quantizer._set(quantizer._state_of(arrays))
+        except (TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"{path!r} does not hold a whole {cls.__name__}: {error}") from error
+        return quantizer
+
     # ---- what can be asked -------------------------------------------------------------------
 
     @property
@@ -172,22 +190,43 @@ class Quantizer:
 
     def _set_given(self, code_books: list[NDArray[Any]], **extras: Any) -> None:
         """Take over code books that were not trained here."""
+        self._check_state(code_books, extras)
         self._set({"code_books": code_books, "counts": [np.zeros(len(book)) for book in code_books], **extras})
+
+    def _check_state(self, code_books: list[NDArray[Any]], extras: dict[str, Any]) -> None:
+        """Refuse given code books and extras that do not go together."""
+        raise NotImplementedError
+
+    def _state_of(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        """The fitted state of the arrays of a file, checked."""
+        left = dict(arrays)
+        books = as_code_books([left.pop(f"code_book_{m}") for m in range(self.n_code_books)])
+        counts = [as_array(left.pop(f"counts_{m}"), "counts") for m in range(self.n_code_books)]
+        for book, own in zip(books, counts, strict=True):
+            if book.shape[0] != self.n_codes or own.shape != (self.n_codes,) or not own.min() >= 0:
+                raise ValueError(f"code books and counts must have {self.n_codes} rows, got {book.shape}, {own.shape}")
+        extras = {name: left.pop(name, None) for name in self._extras}
+        if left:
+            raise ValueError(f"there are unknown arrays: {', '.join(left)}")
+        self._check_state(books, extras)
+        return {"code_books": books, "counts": [own.astype(FLOAT64) for own in counts], **extras}
 
     def _check_fitted(self) -> None:
         if not self.code_books:
             raise ValueError(f"this {type(self).__name__} has no code books yet: call fit, or from_code_books")
 
-    def _as_obs(self, obs: ArrayLike, workers: int, for_fit: bool = False) -> NDArray[Any]:
+    def _as_obs(
+        self, obs: ArrayLike, workers: int, for_fit: bool = False, name: str = "obs"
+    ) -> NDArray[Any]:
         """The observations as a finite float32 or float64 matrix of the right width."""
         if not for_fit:
             self._check_fitted()
-        array = as_array(obs, "obs", True, workers)
+        array = as_array(obs, name, True, workers)
         check_real(array.dtype)
         if array.ndim != 2:
-            raise ValueError(f"obs must be 2-d, (n_obs, n_features), got shape {array.shape}")
+            raise ValueError(f"{name} must be 2-d, (n_{name}, n_features), got shape {array.shape}")
         if not for_fit and array.shape[1] != self.n_features:
-            raise ValueError(f"obs must have {self.n_features} features (columns), got shape {array.shape}")
+            raise ValueError(f"{name} must have {self.n_features} features (columns), got shape {array.shape}")
         if for_fit:
             self._check_for_fit(array)
         if array.dtype.kind in "biu" and array.dtype.itemsize <= 2:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._base import Quantizer, as_code_books
+from ._base import as_code_books
 from ._product import mean_step
-from ._training import k_means, nearest_codes
+from ._search import Searchable
+from ._training import ROUNDS, k_means, nearest_codes
 
 
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(Searchable):
     """One code book: every observation becomes the index of its nearest code word."""
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_codes",)
@@ -24,14 +25,16 @@ class VectorQuantizer(Quantizer):
     def from_code_books(cls, code_books: ArrayLike, *, rng: Any = None, workers: int | None = None) -> Self:
         """A quantizer with a given code book, in a sequence of length one."""
         books = as_code_books(code_books)
-        if len(books) != 1:
-            raise ValueError(f"code_books must hold one code book, got {len(books)}")
         quantizer = cls(books[0].shape[0], rng=rng, workers=workers)
         quantizer._set_given(books)
         return quantizer
 
+    def _check_state(self, code_books: list[NDArray[Any]], extras: dict[str, Any]) -> None:
+        if len(code_books) != 1:
+            raise ValueError(f"code_books must hold one code book, got {len(code_books)}")
+
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
-        book = k_means(obs, self.n_codes, 25, rng, workers)
+        book = k_means(obs, self.n_codes, ROUNDS, rng, workers)
         counts = np.bincount(nearest_codes(obs, book, workers), minlength=self.n_codes)
         return {"code_books": [book.astype(obs.dtype)], "counts": [counts.astype(float)]}
 

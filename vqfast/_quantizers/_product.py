@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._validation import FLOAT64, as_array
-from ._base import Quantizer, as_code_books, as_count
-from ._training import k_means, nearest_codes
+from ._base import as_code_books
+from ._opq import even_splits, opq, rotated, slices_of
+from ._search import Searchable
+from ._training import ROUNDS, k_means, lloyd_rounds, nearest_codes
 
 
-class ProductQuantizer(Quantizer):
+class ProductQuantizer(Searchable):
     """Several code books side by side, each for some of the features."""
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "rotation")
@@ -47,18 +49,24 @@ class ProductQuantizer(Quantizer):
     ) -> Self:
         """A quantizer with given code books, for the features in their order."""
         books = as_code_books(code_books)
-        n_features = sum(book.shape[1] for book in books)
         matrix = None
         if rotation_matrix is not None:
             matrix = np.array(as_array(rotation_matrix, "rotation_matrix"), dtype=FLOAT64, order="C")
-            if matrix.shape != (n_features, n_features):
-                raise ValueError(f"rotation_matrix must have shape {(n_features,) * 2}, got {matrix.shape}")
-            if not np.allclose(matrix @ matrix.T, np.eye(n_features), atol=1e-6):
-                raise ValueError("rotation_matrix must be orthogonal")
         rotation = None if matrix is None else "opq"
         quantizer = cls(len(books), books[0].shape[0], rotation=rotation, rng=rng, workers=workers)
         quantizer._set_given(books, rotation_matrix=matrix)
         return quantizer
+
+    def _check_state(self, code_books: list[NDArray[Any]], extras: dict[str, Any]) -> None:
+        n_features, matrix = sum(book.shape[1] for book in code_books), extras["rotation_matrix"]
+        if (matrix is None) != (self.rotation is None):
+            raise ValueError(f"rotation is {self.rotation!r} and rotation_matrix is {type(matrix).__name__}")
+        if matrix is None:
+            return
+        if matrix.shape != (n_features, n_features) or matrix.dtype != FLOAT64:
+            raise ValueError(f"rotation_matrix must be ({n_features}, {n_features}), got shape {matrix.shape}")
+        if not np.abs(matrix @ matrix.T - np.eye(n_features)).max() < 1e-6:
+            raise ValueError("rotation_matrix must be orthogonal")
 
     @property
     def n_features(self) -> int:
@@ -72,6 +80,16 @@ class ProductQuantizer(Quantizer):
         self._check_fitted()
         return slices_of([book.shape[1] for book in self.code_books])
 
+    def sum_code_books(self) -> NDArray[np.float64]:
+        """The code books over all features, (n_code_books, n_codes, n_features): the same vectors as sums."""
+        books = np.zeros((self.n_code_books, self.n_codes, self.n_features))
+        for m, columns in enumerate(self.splits):
+            books[m][:, columns] = self.code_books[m]
+        if self.rotation_matrix is None:
+            return books
+        matrix = self.rotation_matrix.T
+        return rotated(books.reshape(-1, self.n_features), matrix, 1).reshape(books.shape)
+
     def _check_for_fit(self, obs: NDArray[Any]) -> None:
         super()._check_for_fit(obs)
         if obs.shape[1] < self.n_code_books:
@@ -80,23 +98,28 @@ class ProductQuantizer(Quantizer):
             )
 
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
-        matrix = None
-        rows = obs if matrix is None else rotated(obs, matrix)
+        parts = even_splits(obs.shape[1], self.n_code_books)
+        children = rng.spawn(self.n_code_books + 1)
+        matrix, starts = None, None
+        if self.rotation == "opq":
+            matrix, starts = opq(obs, parts, self.n_codes, children, workers)
+        rows = obs if matrix is None else rotated(obs, matrix, workers)
         books, counts = [], []
-        for columns, child in zip(
-            even_splits(obs.shape[1], self.n_code_books), rng.spawn(self.n_code_books), strict=True
-        ):
-            book = k_means(rows[:, columns], self.n_codes, 25, child, workers)
-            codes = nearest_codes(rows[:, columns], book, workers)
+        for m, columns in enumerate(parts):
+            own = rows[:, columns]
+            if starts is None:
+                book = k_means(own, self.n_codes, ROUNDS, children[m], workers)
+            else:
+                book = lloyd_rounds(own, starts[m], ROUNDS, workers)
             books.append(book.astype(obs.dtype))
-            counts.append(np.bincount(codes, minlength=self.n_codes).astype(float))
+            counts.append(np.bincount(nearest_codes(own, books[m], workers), minlength=self.n_codes).astype(float))
         return {"code_books": books, "counts": counts, "rotation_matrix": matrix}
 
-    def _rotated(self, obs: NDArray[Any]) -> NDArray[Any]:
-        return obs if self.rotation_matrix is None else rotated(obs, self.rotation_matrix)
+    def _rotated(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
+        return obs if self.rotation_matrix is None else rotated(obs, self.rotation_matrix, workers)
 
     def _encode(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
-        rows = self._rotated(obs)
+        rows = self._rotated(obs, workers)
         codes = np.empty((obs.shape[0], self.n_code_books), dtype=self.code_dtype)
         for m, columns in enumerate(self.splits):
             codes[:, m] = nearest_codes(rows[:, columns], self.code_books[m], workers)
@@ -106,36 +129,15 @@ class ProductQuantizer(Quantizer):
         rows = np.empty((codes.shape[0], self.n_features), dtype=self.dtype)
         for m, columns in enumerate(self.splits):
             rows[:, columns] = self.code_books[m][codes[:, m]]
-        return rows if self.rotation_matrix is None else rotated(rows, self.rotation_matrix.T)
+        return rows if self.rotation_matrix is None else rotated(rows, self.rotation_matrix.T, workers)
 
     def _step(self, obs: NDArray[Any], workers: int) -> dict[str, Any]:
-        rows = self._rotated(obs)
+        rows = self._rotated(obs, workers)
         pairs = [
             mean_step(rows[:, columns], self.code_books[m], self.counts[m], workers)
             for m, columns in enumerate(self.splits)
         ]
         return {"code_books": [book for book, _ in pairs], "counts": [counts for _, counts in pairs]}
-
-
-def even_splits(n_features: int, n_parts: int) -> list[slice]:
-    """The features in consecutive parts; the first ones are one longer if they do not divide."""
-    as_count(n_parts, "n_code_books", 1, n_features)
-    each, longer = divmod(n_features, n_parts)
-    return slices_of([each + (m < longer) for m in range(n_parts)])
-
-
-def slices_of(widths: list[int]) -> list[slice]:
-    """Consecutive slices of given lengths."""
-    ends = np.cumsum(widths).tolist()
-    return [slice(end - width, end) for width, end in zip(widths, ends, strict=True)]
-
-
-def rotated(obs: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
-    """obs @ matrix, each sum in the order of the features, in the type of obs."""
-    total = np.zeros((obs.shape[0], matrix.shape[1]))
-    for j in range(obs.shape[1]):
-        total += obs[:, j, None].astype(FLOAT64) * matrix[j]
-    return total.astype(obs.dtype)
 
 
 def mean_step(

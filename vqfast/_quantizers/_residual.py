@@ -7,12 +7,19 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._validation import FLOAT64
-from ._base import Quantizer, as_code_books, as_count, check_equal_widths
+from .._core.additive import SumBooks
+from .._validation import FLOAT32, FLOAT64
+from ._base import as_code_books, as_count
+from ._least_squares import refit
+from ._sums import SumQuantizer, errors_of, used
 from ._training import k_means, nearest_codes
 
+# Rounds of Lloyd's algorithm for a stage, and joint steps after the last one.
+_ROUNDS_OF_STAGE = 12
+_JOINT_STEPS = 3
 
-class ResidualQuantizer(Quantizer):
+
+class ResidualQuantizer(SumQuantizer):
     """Several code books one after another, each for what the ones before left over."""
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "beam")
@@ -27,7 +34,8 @@ class ResidualQuantizer(Quantizer):
         workers: int | None = None,
     ) -> None:
         super().__init__(n_code_books, n_codes, rng, workers)
-        self.beam = as_count(beam, "beam", 1)
+        self.beam = as_count(beam, "beam", 1, 1024)
+        self.training_distortions = []
 
     @classmethod
     def from_code_books(
@@ -35,31 +43,59 @@ class ResidualQuantizer(Quantizer):
     ) -> Self:
         """A quantizer with given code books, in their order."""
         books = as_code_books(code_books)
-        check_equal_widths(books)
         quantizer = cls(len(books), books[0].shape[0], beam=beam, rng=rng, workers=workers)
         quantizer._set_given(books)
         return quantizer
 
+    def _search(self, books: SumBooks, obs: NDArray[Any], codes: NDArray[np.uint16]) -> None:
+        books.search(obs, codes, "in order", self.beam)
+
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
-        residuals, books, counts = obs.copy(), [], []
-        for child in rng.spawn(self.n_code_books):
-            book = k_means(residuals, self.n_codes, 10, child, workers).astype(obs.dtype)
-            codes = nearest_codes(residuals, book, workers)
-            residuals -= book[codes]
-            books.append(book)
-            counts.append(np.bincount(codes, minlength=self.n_codes).astype(float))
-        return {"code_books": books, "counts": counts}
+        books, codes = self._stages(obs, rng, workers)
+        narrow, shift = obs.dtype == FLOAT32, obs.mean(axis=0, dtype=FLOAT64)
+        errors = errors_of(books, narrow, obs, codes, workers)
+        history = [float(errors.mean())]
+        codes, errors = self._better(books, obs, codes, errors, workers)
+        history.append(float(errors.mean()))
+        for _ in range(_JOINT_STEPS):
+            new = refit(obs, codes, books, shift, workers).astype(obs.dtype).astype(FLOAT64)
+            new_errors = errors_of(new, narrow, obs, codes, workers)
+            if not new_errors.mean() < history[-1]:
+                break
+            books = new
+            codes, errors = self._better(books, obs, codes, new_errors, workers)
+            history += [float(new_errors.mean()), float(errors.mean())]
+        return {
+            "code_books": list(books.astype(obs.dtype)),
+            "counts": list(used(codes, self.n_codes)),
+            "training_distortions": history,
+        }
 
-    def _encode(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
-        residuals = obs.astype(FLOAT64)
-        codes = np.empty((obs.shape[0], self.n_code_books), dtype=self.code_dtype)
-        for m, book in enumerate(self.code_books):
-            codes[:, m] = nearest_codes(residuals, book, workers)
-            residuals -= book[codes[:, m]]
-        return codes
+    def _stages(
+        self, obs: NDArray[Any], rng: np.random.Generator, workers: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
+        """Code books by k-means of what is left over, and the codes of that."""
+        rest = np.array(obs, order="C")
+        codes = np.empty((obs.shape[0], self.n_code_books), dtype=np.uint16)
+        books = np.empty((self.n_code_books, self.n_codes, obs.shape[1]))
+        for m, child in enumerate(rng.spawn(self.n_code_books)):
+            book = k_means(rest, self.n_codes, _ROUNDS_OF_STAGE, child, workers).astype(obs.dtype)
+            codes[:, m] = nearest_codes(rest, book, workers)
+            rest -= book[codes[:, m]]
+            books[m] = book
+        return books, codes
 
-    def _decode(self, codes: NDArray[Any], workers: int) -> NDArray[Any]:
-        total = np.zeros((codes.shape[0], self.n_features))
-        for m, book in enumerate(self.code_books):
-            total += book[codes[:, m]]
-        return total.astype(self.dtype)
+    def _better(
+        self,
+        books: NDArray[np.float64],
+        obs: NDArray[Any],
+        codes: NDArray[np.uint16],
+        errors: NDArray[np.float64],
+        workers: int,
+    ) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
+        """For each observation the better of its codes and newly searched ones."""
+        new = np.empty_like(codes)
+        self._search(SumBooks(books, obs.dtype == FLOAT32, workers), obs, new)
+        new_errors = errors_of(books, obs.dtype == FLOAT32, obs, new, workers)
+        better = new_errors < errors
+        return np.where(better[:, None], new, codes), np.where(better, new_errors, errors)

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "additive.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -45,6 +46,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define LOAD8 load8_f64
 #include "obs.inc.h"
 
+#include "additive.inc.h"
 #include "search.inc.h"
 
 static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist)
@@ -100,10 +102,11 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .assign_few = assign_few,
     .roots = roots,
     .peak = peak,
-    .search = &search_kernels,
     .typed =
         {
             [VQ_FLOAT32] = TYPED_TABLE(f32),
             [VQ_FLOAT64] = TYPED_TABLE(f64),
         },
+    .additive = &additive_kernels,
+    .search = &search_kernels,
 };

@@ -174,6 +174,9 @@ typedef struct {
                       int64_t *sums);
 } vq_typed_kernels;
 
+/* Families of kernels with a contract of their own. */
+struct vq_additive_kernels; /* additive.h */
+
 /* One row of the table of instruction sets. */
 typedef struct {
     const char *name;
@@ -206,6 +209,8 @@ typedef struct {
     double (*peak)(ptrdiff_t n_repetitions, float *sink);
 
     vq_typed_kernels typed[2];
+
+    const struct vq_additive_kernels *additive;
     const struct vq_search_kernels *search; /* search.h */
 } vq_kernels;
 

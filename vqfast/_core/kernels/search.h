@@ -197,7 +197,7 @@ typedef struct vq_search_kernels {
     /* Cut the kept of a query to the k smallest, in order. */
     void (*select)(vq_query *query, ptrdiff_t k, ptrdiff_t capacity);
 
-    /* Squared distances of a query to rows of obs, an index below 0 being infinitely far. */
+    /* Squared distances of a query to rows of obs. */
     void (*rerank)(const double *query, const vq_obs *obs, int obs_type, ptrdiff_t n_features, const int64_t *indices,
                    ptrdiff_t n, double *row, double *sq_dists);
 } vq_search_kernels;

@@ -15,7 +15,7 @@ INLINE ptrdiff_t search_code(const void *codes, int element_size, ptrdiff_t i)
     return element_size == 1 ? ((const uint8_t *)codes)[i] : ((const uint16_t *)codes)[i];
 }
 
-static void pack_columns(const void *words, int words_type, ptrdiff_t n_codes, ptrdiff_t d, ptrdiff_t n_entries,
+static void pack_search_columns(const void *words, int words_type, ptrdiff_t n_codes, ptrdiff_t d, ptrdiff_t n_entries,
                          double *columns)
 {
     for (ptrdiff_t j = 0; j < d; j++)
@@ -865,10 +865,6 @@ static void search_rerank(const double *query, const vq_obs *obs, int obs_type, 
                           const int64_t *indices, ptrdiff_t n, double *row, double *sq_dists)
 {
     for (ptrdiff_t i = 0; i < n; i++) {
-        if (indices[i] < 0) {
-            sq_dists[i] = INFINITY;
-            continue;
-        }
         const double *x = obs_type == VQ_FLOAT32 ? widen_f32(obs, indices[i], n_features, row)
                                                  : widen_f64(obs, indices[i], n_features, row);
         sq_dists[i] = sq_dist_f64(query, x, n_features);
@@ -886,7 +882,7 @@ enum { LOOKUPS = 0 };
 static const vq_search_kernels search_kernels = {
     .lanes = LANES,
     .lookup = LOOKUPS,
-    .pack_columns = pack_columns,
+    .pack_columns = pack_search_columns,
     .code_norms = code_norms,
     .pack_chunks = pack_chunks,
     .search = search_codes,

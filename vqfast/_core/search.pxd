@@ -1,4 +1,3 @@
-"""The kernels of the search as the driver sees them; the words are in kernels/search.h."""
 from libc.stdint cimport int64_t, uint8_t
 
 from .kernels cimport vq_obs
