@@ -14,7 +14,7 @@ import vqfast
 import vqfast._core
 
 FUNCTIONS = [getattr(vqfast, name) for name in vqfast.__all__ if name != "ClusterError"]
-COMPILED = ["vqfast._core.nearest", "vqfast._core.lloyd"]
+COMPILED = ["vqfast._core.nearest", "vqfast._core.lloyd", "vqfast._core.search"]
 
 
 def sections(function):

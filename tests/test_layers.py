@@ -16,7 +16,7 @@ ALLOWED = {
     "_assign": {"_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
     "_seeding": BELOW_PUBLIC,
-    "_quantizers.__init__": {f"_quantizers.{name}" for name in ("_additive", "_flat", "_product", "_residual")},
+    "_quantizers.__init__": {f"_quantizers.{name}" for name in ("_additive", "_flat", "_packing", "_product", "_residual")},
     "_quantizers._additive": {"_quantizers._base", "_quantizers._residual"},
     "_quantizers._flat": {"_quantizers._base", "_quantizers._product", "_quantizers._training"},
     "_quantizers._product": {"_validation", "_quantizers._base", "_quantizers._training"},
@@ -29,6 +29,9 @@ ALLOWED = {
     "_core.team": {"team.h"},
     "_core.nearest": {"_core.kernels", "_core.team"},
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest"},
+    "_core.search": {"_core.kernels", "_core.team", "_core.nearest", "search.h"},
+    "_quantizers._search": {"_core.search", "_validation", "_quantizers._base"},
+    "_quantizers._packing": {"_quantizers._base"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
 THIRD_PARTY = {"numpy"}
@@ -154,7 +157,7 @@ def test_threads_are_started_in_the_drivers_alone(root):
 def test_headers_are_declared_once(root):
     for _, path in modules(root):
         found = [header for header in EXTERN.findall(path.read_text()) if header.endswith(".h")]
-        assert found == {"kernels.pxd": ["kernels.h"], "team.pxd": ["team.h"]}.get(path.name, []), path
+        assert found == {"kernels.pxd": ["kernels.h"], "search.pxd": ["search.h"], "team.pxd": ["team.h"]}.get(path.name, []), path
 
 
 def test_every_source_is_installed(root):
@@ -177,8 +180,10 @@ def test_public_names():
         "VectorQuantizer",
         "kmeans",
         "kmeans2",
+        "pack_codes",
         "py_vq",
         "show_config",
+        "unpack_codes",
         "vq",
         "whiten",
     ]

@@ -7,7 +7,14 @@ from ._assign import ClusterError, py_vq, vq, whiten
 from ._config import __version__ as __version__
 from ._config import show_config
 from ._kmeans import kmeans, kmeans2
-from ._quantizers import AdditiveQuantizer, ProductQuantizer, ResidualQuantizer, VectorQuantizer
+from ._quantizers import (
+    AdditiveQuantizer,
+    ProductQuantizer,
+    ResidualQuantizer,
+    VectorQuantizer,
+    pack_codes,
+    unpack_codes,
+)
 
 __all__ = [
     "AdditiveQuantizer",
@@ -17,8 +24,10 @@ __all__ = [
     "VectorQuantizer",
     "kmeans",
     "kmeans2",
+    "pack_codes",
     "py_vq",
     "show_config",
+    "unpack_codes",
     "vq",
     "whiten",
 ]

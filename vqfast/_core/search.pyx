@@ -141,22 +141,26 @@ cdef class CodeSearch:
     cdef pack_sum(self, list words):
         """The centred code words as columns, and the words as given in rows of whole vectors."""
         cdef vq_search_books *books = &self.job.books
-        means = [book.mean(axis=0, dtype=np.float64) for book in words]
-        lengths = [np.sqrt(((book - mean) ** 2).sum(axis=1).max()) for book, mean in zip(words, means)]
+        with np.errstate(all="ignore"):
+            means = [book.mean(axis=0, dtype=np.float64) for book in words]
+            lengths = [np.sqrt(((book - mean) ** 2).sum(axis=1).max()) for book, mean in zip(words, means)]
+            mean = np.add.reduce(means)
+            books.mean_length = np.sqrt((mean ** 2).sum())
         longest = sum(lengths)
-        _, exponent = np.frexp(longest)
-        books.scale = np.ldexp(1.0, 1 - exponent) if 0 < longest < np.inf else 1.0
-        books.longest = longest * books.scale * (1 + 1e-6)
-        mean = np.add.reduce(means)
+        if 1e-100 < longest < 1e100:
+            _, exponent = np.frexp(longest)
+            books.scale = np.ldexp(1.0, 1 - exponent)
+            books.longest = longest * books.scale * (1 + 1e-6)
+        elif longest:  # no query is usable, and every code is compared by its sq_dist
+            books.longest = np.inf
         books.mean = <const double *>self.own(np.ascontiguousarray(mean))
-        books.mean_length = np.sqrt((mean ** 2).sum())
         k, d, entries, padded = self.n_codes, self.n_features, books.n_entries, books.n_padded
         centred = aligned(4 * self.n_books * d * entries).view(np.float32).reshape(self.n_books, d, entries)
         rows = aligned(words[0].itemsize * self.n_books * k * padded).view(words[0].dtype)
         rows = rows.reshape(self.n_books, k, padded)
         rows[:, :, d:] = 0
         for m, (book, mean_of_book) in enumerate(zip(words, means)):
-            centred[m, :, :k] = ((book - mean_of_book) * books.scale).T
+            centred[m, :, :k] = ((book - mean_of_book) * books.scale).T if books.longest < np.inf else 0
             centred[m, :, k:] = centred[m, :, :1]
             rows[m, :, :d] = book
         books.centred = <const float *>self.own(centred)
@@ -177,7 +181,7 @@ cdef class CodeSearch:
         cdef cnp.ndarray of_codes
         kept = None
         if is_sum:
-            kept = self.norms_of(codes, workers)
+            kept = self.norms_of(codes, workers) if job.books.longest < np.inf else np.zeros(self.n, np.float32)
             if job.element != VQ_WORDS:
                 of_codes = self.norm_intervals(kept, norms == "byte")
                 norm_bytes = <const uint8_t *>cnp.PyArray_DATA(of_codes)
