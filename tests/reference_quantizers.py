@@ -68,12 +68,16 @@ class Direct:
 
     most = math.inf
 
-    def __init__(self, code_books):
-        self.books = np.asarray(code_books, dtype=np.float64)
-        self.n_books, self.n_codes, self.n_features = self.books.shape
+    def __init__(self, code_books, ordered=False):
+        books = np.asarray(code_books, dtype=np.float64)
+        shifts = books.mean(axis=1)
+        if ordered:
+            shifts[1:] = 0
+        self.books, self.shift = books - shifts[:, None], shifts.sum(axis=0)
+        self.n_books, self.n_codes, self.n_features = books.shape
 
     def begin(self, row):
-        self.row = row.astype(np.float64)
+        self.row = row.astype(np.float64) - self.shift
         self.sq_norm = 0.0
 
     def rest(self, words, without):
@@ -106,15 +110,12 @@ class Integers(Direct):
 
     LENGTH, REACH = 32000, 4.0
 
-    def __init__(self, code_books):
-        super().__init__(code_books)
-        shifts = self.books.mean(axis=1)
-        self.shift = shifts.sum(axis=0)
-        centred = self.books - shifts[:, None]
-        lengths = np.sqrt(np.square(centred).sum(axis=2)).max(axis=1)
+    def __init__(self, code_books, ordered=False):
+        super().__init__(code_books, ordered)
+        lengths = np.sqrt(np.square(self.books).sum(axis=2)).max(axis=1)
         self.scale = (self.LENGTH - 0.5 * math.sqrt(self.n_features)) / lengths.max()
         self.longest = self.REACH * lengths.sum()
-        self.words = np.rint(centred * self.scale).astype(np.int64)
+        self.words = np.rint(self.books * self.scale).astype(np.int64)
         flat = self.words.reshape(-1, self.n_features)
         dots = (flat @ flat.T).reshape(self.n_books, self.n_codes, self.n_books, self.n_codes)
         for m in range(self.n_books):

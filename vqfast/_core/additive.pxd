@@ -24,7 +24,7 @@ cdef extern from "additive.h" nogil:
         Py_ssize_t n_pairs
         int decoded_type
         const double *code_books
-        const double *shifts
+        const double *centred
         const double *shift
         double longest
         double word_scale
@@ -114,10 +114,11 @@ cdef class SumBooks:
     cdef readonly int workers
     cdef list arrays
     cdef object wanted_form
+    cdef bint ordered
 
     cdef prepare(self)
     cdef build_columns(self)
-    cdef bint build_tables(self, cnp.ndarray code_books, bint forced) except -1
+    cdef bint build_tables(self, cnp.ndarray centred, bint forced) except -1
     cdef build_pass(self, int step, double *norms, double *nearest, double *most)
     cdef void build_parts(self, vq_team *team, int worker, int step, char *memory, double *norms, double *nearest,
                           double *most) noexcept nogil

@@ -16,6 +16,7 @@ class SumBooks:
         workers: int = 1,
         isa: str | None = None,
         form: str | None = None,
+        ordered: bool = False,
     ) -> None: ...
     def search(
         self,

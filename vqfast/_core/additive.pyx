@@ -52,12 +52,15 @@ cdef char *take(char **cursor, Py_ssize_t n_bytes) noexcept nogil:
 cdef class SumBooks:
     """Code books (n_books, n_codes, n_features), float64 in C order, whose words are added.
 
-    With narrow, sums are rounded to float32. The integer form of the energies is used where
+    With narrow, sums are rounded to float32. Words and observations are centred by the means
+    of the books; with ordered, by that of the first one alone, so that the energy of the first
+    words of a tuple is what they leave of the observation. The integer form of the energies is used where
     its tables fit and are fine enough, otherwise the direct form; ``form`` and ``isa``, for
     tests, force "integers" or "direct" and a row of the ISA table.
     """
 
-    def __cinit__(self, cnp.ndarray code_books, bint narrow, int workers=1, isa=None, form=None):
+    def __cinit__(self, cnp.ndarray code_books, bint narrow, int workers=1, isa=None, form=None,
+                  bint ordered=False):
         cdef vq_sum_books *books = &self.books
         self.kernels = vq_additive_of(kernels_of(isa))
         self.workers = workers
@@ -67,18 +70,25 @@ cdef class SumBooks:
         books.n_pairs = (books.n_features + 1) // 2
         books.decoded_type = VQ_FLOAT32 if narrow else VQ_FLOAT64
         books.code_books = <const double *>cnp.PyArray_DATA(code_books)
-        cdef cnp.ndarray shifts = np.ascontiguousarray(code_books.mean(axis=1))
-        cdef cnp.ndarray shift = shifts.sum(axis=0)
-        self.arrays = [code_books, shifts, shift]
-        books.shifts, books.shift = <const double *>cnp.PyArray_DATA(shifts), <const double *>cnp.PyArray_DATA(shift)
+        self.arrays = [code_books]
+        self.ordered = ordered
         self.wanted_form = form
 
     cdef prepare(self):
         """What a search needs; vectors of codes do without."""
         cdef vq_sum_books *books = &self.books
+        cdef cnp.ndarray centred, shift
         if books.cross == NULL and books.columns == NULL:
+            with np.errstate(all="ignore"):
+                shifts = self.arrays[0].mean(axis=1)
+                if self.ordered:
+                    shifts[1:] = 0
+                centred, shift = self.arrays[0] - shifts[:, None], shifts.sum(axis=0)
+            self.arrays = [self.arrays[0], centred, shift]
+            books.centred = <const double *>cnp.PyArray_DATA(centred)
+            books.shift = <const double *>cnp.PyArray_DATA(shift)
             small = self.wanted_form != "direct" and books.n_books * books.n_codes <= MOST_WORDS
-            if not (small and self.build_tables(self.arrays[0], self.wanted_form == "integers")):
+            if not (small and self.build_tables(centred, self.wanted_form == "integers")):
                 self.build_columns()
 
     def __dealloc__(self):
@@ -98,12 +108,12 @@ cdef class SumBooks:
             raise MemoryError
         self.build_pass(PACK_COLUMNS, NULL, NULL, NULL)
 
-    cdef bint build_tables(self, cnp.ndarray code_books, bint forced) except -1:
+    cdef bint build_tables(self, cnp.ndarray centred, bint forced) except -1:
         """The integer form; False if it cannot hold these code books, or is too coarse."""
         cdef vq_sum_books *books = &self.books
         cdef Py_ssize_t n_words = books.n_books * books.width, n = books.n_books * books.n_codes, w, m
-        with np.errstate(over="ignore", invalid="ignore"):
-            lengths = np.sqrt(np.square(code_books - self.arrays[1][:, None]).sum(axis=2)).max(axis=1)
+        with np.errstate(all="ignore"):
+            lengths = np.sqrt(np.square(centred).sum(axis=2)).max(axis=1)
         cdef double longest = lengths.max(), reach = lengths.sum(), largest = 0, in_units
         if not (isfinite(reach) and longest > 1e-150 and reach < 1e150):
             return False

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 _FORMAT = "vqfast quantizer 1"
 _HEADER = "header"
 
+# The last record of an archive: how it begins, and that no comment follows.
+_END_OF_ARCHIVE = b"PK\x05\x06" + bytes(18)
+
 Path = str | os.PathLike[str]
 
 
@@ -57,6 +60,10 @@ def _members(file: Any, size: int) -> dict[str, NDArray[Any]]:
     """All arrays of an archive. Every member is read to its end, which checks its sum, and none
     is larger than the file."""
     arrays = {}
+    file.seek(-len(_END_OF_ARCHIVE), os.SEEK_END)
+    end = file.read()
+    if not (end.startswith(_END_OF_ARCHIVE[:4]) and end.endswith(_END_OF_ARCHIVE[-2:])):
+        raise ValueError("it is not an archive, or does not end where one does")
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:

@@ -62,6 +62,16 @@ def _solve(
     return np.ascontiguousarray(cho_solve(factor, right, overwrite_b=True, check_finite=False)).reshape(sums.shape)
 
 
+def mean_of(obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
+    """The mean observation, added up in the order of the rows, whatever the layout of the array."""
+    n_features = obs.shape[1]
+    sums, codes = np.zeros((1, 1, n_features)), np.zeros((CHUNK_ROWS, 1, 1), dtype=np.uint16)
+    for first in range(0, obs.shape[0], CHUNK_ROWS):
+        rows = obs[first : first + CHUNK_ROWS]
+        add_normal_equations(rows, codes[: rows.shape[0]], None, np.zeros(n_features), sums, None, workers)
+    return sums[0, 0] / obs.shape[0]
+
+
 def refit(
     obs: NDArray[Any],
     codes: NDArray[np.uint16],

@@ -35,6 +35,7 @@ def opq(
     """
     if obs.shape[0] > _MOST_ROWS:
         obs = obs[np.sort(rngs[-1].choice(obs.shape[0], _MOST_ROWS, replace=False))]
+    obs = np.ascontiguousarray(obs)
     n_features = obs.shape[1]
     matrix = np.eye(n_features)
     books = [

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._core.additive import SumBooks
 from .._validation import FLOAT32, FLOAT64
 from ._base import as_code_books, as_count
-from ._least_squares import refit
+from ._least_squares import mean_of, refit
 from ._sums import SumQuantizer, errors_of, used
 from ._training import k_means, nearest_codes
 
@@ -23,6 +23,7 @@ class ResidualQuantizer(SumQuantizer):
     """Several code books one after another, each for what the ones before left over."""
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "beam")
+    _ordered: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class ResidualQuantizer(SumQuantizer):
 
     def _train(self, obs: NDArray[Any], rng: np.random.Generator, workers: int) -> dict[str, Any]:
         books, codes = self._stages(obs, rng, workers)
-        narrow, shift = obs.dtype == FLOAT32, obs.mean(axis=0, dtype=FLOAT64)
+        narrow, shift = obs.dtype == FLOAT32, mean_of(obs, workers)
         errors = errors_of(books, narrow, obs, codes, workers)
         history = [float(errors.mean())]
         codes, errors = self._better(books, obs, codes, errors, workers)
@@ -95,7 +96,7 @@ class ResidualQuantizer(SumQuantizer):
     ) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
         """For each observation the better of its codes and newly searched ones."""
         new = np.empty_like(codes)
-        self._search(SumBooks(books, obs.dtype == FLOAT32, workers), obs, new)
+        self._search(SumBooks(books, obs.dtype == FLOAT32, workers, ordered=True), obs, new)
         new_errors = errors_of(books, obs.dtype == FLOAT32, obs, new, workers)
         better = new_errors < errors
         return np.where(better[:, None], new, codes), np.where(better, new_errors, errors)

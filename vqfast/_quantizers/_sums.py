@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ class SumQuantizer(Searchable):
 
     _words_are_added = True
 
+    # Whether the books are searched one after another.
+    _ordered: ClassVar[bool] = False
     # Mean squared error on the training set after each step of the last fit.
     training_distortions: list[float]
 
@@ -30,7 +32,8 @@ class SumQuantizer(Searchable):
         raise NotImplementedError
 
     def _sum_books(self, workers: int) -> SumBooks:
-        return SumBooks(np.array(self.code_books, dtype=FLOAT64), self.dtype == FLOAT32, workers)
+        books = np.array(self.code_books, dtype=FLOAT64)
+        return SumBooks(books, self.dtype == FLOAT32, workers, ordered=self._ordered)
 
     def _encode(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
         codes = np.empty((obs.shape[0], self.n_code_books), dtype=np.uint16)
@@ -39,8 +42,7 @@ class SumQuantizer(Searchable):
 
     def _decode(self, codes: NDArray[Any], workers: int) -> NDArray[Any]:
         obs = np.empty((codes.shape[0], self.n_features), dtype=self.dtype)
-        books = SumBooks(np.array(self.code_books, dtype=FLOAT64), self.dtype == FLOAT32, workers)
-        books.decode(np.require(codes, np.uint16, ["C"]), obs)
+        self._sum_books(workers).decode(np.require(codes, np.uint16, ["C"]), obs)
         return obs
 
     def _step(self, obs: NDArray[Any], workers: int) -> dict[str, Any]:

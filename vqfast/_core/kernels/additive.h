@@ -7,10 +7,10 @@
  *     E(t) = sum_m U[m][t_m] + sum_{l < m} G[l][t_l][m][t_m],
  *     U[m][k] = |c_mk|^2 - 2 <x, c_mk>,   G[l][i][m][k] = 2 <c_li, c_mk>,
  *
- * which needs no residual. There are two forms of it.
+ * which needs no residual. Observations and words are taken less shifts, which changes no
+ * difference of complete tuples, but centres incomplete ones. There are two forms of it.
  *
- * Integers (cross is not NULL). Observations and code words, less shifts, are rounded to 16
- * bits: scaled to a length of VQ_SUM_LENGTH, an observation by itself, the words by their
+ * Integers (cross is not NULL). Observations and code words are rounded to 16 bits: scaled to a length of VQ_SUM_LENGTH, an observation by itself, the words by their
  * longest one, so that no inner product leaves int32. U is rounded to int32 and G to int16,
  * in units of `unit`. From the 16-bit numbers on everything but the product of an inner
  * product with its unit (one float multiplication) is done in integers: the energy of a
@@ -39,8 +39,8 @@ enum {
 enum { VQ_START_GIVEN = 0, VQ_START_IN_ORDER = 1, VQ_START_ANY_ORDER = 2 };
 
 /*  code_books  (n_books, n_codes, n_features) double
- *  shifts      (n_books, n_features) double, taken from the words of each book
- *  shift       (n_features) double, their sum, taken from observations
+ *  centred     the same less a shift of each book
+ *  shift       (n_features) double, the sum of the shifts, taken from observations
  *  words       (n_books * width / VQ_SUM_GROUP, n_pairs, VQ_SUM_GROUP, 2) int16: pairs of
  *              features of words side by side
  *  norms       (n_books, width) int32, |c|^2 in units
@@ -56,7 +56,7 @@ typedef struct {
     ptrdiff_t n_pairs; /* of features, the last one padded with a zero */
     int decoded_type;  /* VQ_FLOAT32 or VQ_FLOAT64: what a sum is rounded to */
     const double *code_books;
-    const double *shifts;
+    const double *centred;
     const double *shift;
     double longest;
     double word_scale;

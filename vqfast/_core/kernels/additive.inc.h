@@ -121,13 +121,6 @@ INLINE int32_t scaled(int32_t dot, float factor)
 
 /* ---- rounding and tables --------------------------------------------------------------- */
 
-/* Element j of word k of book m, less the shift of the book. */
-INLINE double word_element(const vq_sum_books *books, ptrdiff_t m, ptrdiff_t k, ptrdiff_t j)
-{
-    const ptrdiff_t d = books->n_features;
-    return books->code_books[(m * books->n_codes + k) * d + j] - books->shifts[m * d + j];
-}
-
 INLINE int16_t *packed_word(const vq_sum_books *books, ptrdiff_t m, ptrdiff_t k)
 {
     const ptrdiff_t w = m * books->width + k;
@@ -138,10 +131,11 @@ static void pack_words(const vq_sum_books *books, ptrdiff_t first, ptrdiff_t las
 {
     for (ptrdiff_t w = first; w < last; w++) {
         const ptrdiff_t m = w / books->n_codes, k = w % books->n_codes;
+        const double *centred = books->centred + w * books->n_features;
         int16_t *word = packed_word(books, m, k);
         int32_t sq_norm = 0;
         for (ptrdiff_t j = 0; j < books->n_features; j++) {
-            int16_t element = (int16_t)rint(word_element(books, m, k, j) * books->word_scale);
+            int16_t element = (int16_t)rint(centred[j] * books->word_scale);
             word[j / 2 * 2 * VQ_SUM_GROUP + j % 2] = element;
             sq_norm += element * element;
         }
@@ -219,7 +213,7 @@ static void pack_columns(const vq_sum_books *books, ptrdiff_t first, ptrdiff_t l
     const ptrdiff_t width = books->width, d = books->n_features;
     for (ptrdiff_t m = first; m < last; m++)
         for (ptrdiff_t k = 0; k < width; k++) {
-            const double *word = books->code_books + (m * books->n_codes + k) * d;
+            const double *word = books->centred + (m * books->n_codes + k) * d;
             const int there = k < books->n_codes;
             for (ptrdiff_t j = 0; j < d; j++)
                 books->columns[(m * d + j) * width + k] = there ? word[j] : 0;
@@ -461,7 +455,7 @@ static double row_of_sums_direct(const sum_state *state, ptrdiff_t m, const int3
     double *rest = state->obs + d, lowest = INFINITY;
     memcpy(rest, state->obs, sizeof *rest * (size_t)d);
     for (ptrdiff_t l = 0; l < books->n_books; l++) {
-        const double *word = books->code_books + (l * books->n_codes + tuple[l]) * d;
+        const double *word = books->centred + (l * books->n_codes + tuple[l]) * d;
         for (ptrdiff_t j = 0; l != m && tuple[l] >= 0 && j < d; j++)
             rest[j] -= word[j];
     }
@@ -485,7 +479,7 @@ static double energy_direct(const sum_state *state, const int32_t *tuple)
     memcpy(rest, state->obs, sizeof *rest * (size_t)d);
     for (ptrdiff_t l = 0; l < books->n_books; l++)
         for (ptrdiff_t j = 0; j < d; j++)
-            rest[j] -= books->code_books[(l * books->n_codes + tuple[l]) * d + j];
+            rest[j] -= books->centred[(l * books->n_codes + tuple[l]) * d + j];
     return sq_norm_of(rest, d);
 }
 
@@ -566,7 +560,7 @@ static void search_tuples(const vq_sum_books *books, const vq_sum_search *how, c
     } else {
         for (ptrdiff_t i = 0; i < n_rows; i++) {
             sum_state state = {books, NULL, NULL, scratch->vector};
-            widen_obs(obs, obs_type, i, books->n_features, NULL, scratch->vector);
+            widen_obs(obs, obs_type, i, books->n_features, books->shift, scratch->vector);
             search_direct(&state, how, scratch, 0, codes + i * books->n_books,
                           kept ? kept + i * how->n_kept * books->n_books : NULL,
                           kept ? kept_energies + i * how->n_kept : NULL);
