@@ -2,10 +2,10 @@
 
     python benchmarks/compare.py toy
 
-Normal vectors of 64 features: with the correlation 0.95^|i - j| of a first-order process, and with
-none. Product code books see some of the features each, residual and additive ones all of
-them: what correlation is between the parts of a product is lost to it, and without any there is
-nothing to lose. Prints the mean squared errors of vectors that were not learned from, and writes
+Normal vectors of 64 features: mixtures of 8 factors, or independent features. Product code books see
+some of the features each, residual and additive ones all of them: what the parts of a product
+have in common is lost to it, and where they have nothing in common there is nothing to lose.
+Prints the mean squared errors of vectors that were not learned from, and writes
 results/toy.json and results/toy.png.
 """
 
@@ -22,16 +22,18 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 
 N_BOOKS = 4
+N_FACTORS = 8
 VARIANCE = 2.2
 METHODS = {"product": "ProductQuantizer", "residual": "ResidualQuantizer", "additive": "AdditiveQuantizer"}
 
 
-def normal_vectors(n: int, n_features: int, correlation: float, seed: int) -> np.ndarray:
-    """Normal vectors whose neighbouring features are correlated."""
-    steps = np.random.default_rng(seed).standard_normal((n, n_features)) * np.sqrt(VARIANCE)
-    for j in range(1, n_features):
-        steps[:, j] = correlation * steps[:, j - 1] + np.sqrt(1 - correlation**2) * steps[:, j]
-    return steps.astype(np.float32)
+def normal_vectors(n: int, n_features: int, n_factors: int, seed: int) -> np.ndarray:
+    """Normal vectors that mix some factors, the same ones for every seed; 0: independent features."""
+    rng = np.random.default_rng(seed)
+    if not n_factors:
+        return (np.sqrt(VARIANCE) * rng.standard_normal((n, n_features))).astype(np.float32)
+    mixing = np.random.default_rng(9).standard_normal((n_factors, n_features)) * np.sqrt(VARIANCE / n_factors)
+    return (rng.standard_normal((n, n_factors)) @ mixing).astype(np.float32)
 
 
 def errors(bits: int, learn: np.ndarray, test: np.ndarray, workers: int) -> dict[str, float]:
@@ -77,9 +79,9 @@ def main(arguments: list[str], environment: Callable[[int, bool], dict[str, str]
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, float]]] = {}
-    for name, correlation in (("correlated", 0.95), ("uncorrelated", 0.0)):
-        learn = normal_vectors(options.n_learn, options.n_features, correlation, 0)
-        test = normal_vectors(options.n_test, options.n_features, correlation, 1)
+    for name, n_factors in (("correlated", N_FACTORS), ("uncorrelated", 0)):
+        learn = normal_vectors(options.n_learn, options.n_features, n_factors, 0)
+        test = normal_vectors(options.n_test, options.n_features, n_factors, 1)
         print(f"\n| {name}, bits | {' | '.join(METHODS)} |\n|{'---|' * (1 + len(METHODS))}")
         results[name] = []
         for bits in options.bits:
