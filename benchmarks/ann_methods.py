@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,7 +51,8 @@ class Method:
 
 class Vqfast(Method):
     package = "vqfast"
-    kind, options, norm_bytes = "ProductQuantizer", {}, 0
+    kind, norm_bytes = "ProductQuantizer", 0
+    options: ClassVar[dict[str, Any]] = {}
 
     def train(self, learn: np.ndarray) -> None:
         import vqfast
@@ -74,13 +75,13 @@ class Vqfast(Method):
 
 
 class VqfastOpq(Vqfast):
-    options = {"rotation": "opq"}
+    options: ClassVar[dict[str, Any]] = {"rotation": "opq"}
 
 
 class VqfastFour(Vqfast):
     """Sixteen code words a book."""
 
-    options = {"n_codes": 16}
+    options: ClassVar[dict[str, Any]] = {"n_codes": 16}
 
     def __init__(self, bits: int, n_features: int, workers: int) -> None:
         super().__init__(bits, n_features, workers)
@@ -96,7 +97,7 @@ class VqfastAdditive(Vqfast):
 
 
 class VqfastAdditiveHigh(VqfastAdditive):
-    options = {"effort": "high"}
+    options: ClassVar[dict[str, Any]] = {"effort": "high"}
 
 
 class Faiss(Method):

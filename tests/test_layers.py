@@ -16,7 +16,9 @@ ALLOWED = {
     "_assign": {"_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
     "_seeding": BELOW_PUBLIC,
-    "_quantizers.__init__": {f"_quantizers.{name}" for name in ("_additive", "_flat", "_packing", "_product", "_residual")},
+    "_quantizers.__init__": {
+        f"_quantizers.{name}" for name in ("_additive", "_flat", "_packing", "_product", "_residual")
+    },
     "_quantizers._additive": {"_quantizers._base", "_quantizers._residual"},
     "_quantizers._flat": {"_quantizers._base", "_quantizers._product", "_quantizers._training"},
     "_quantizers._product": {"_validation", "_quantizers._base", "_quantizers._training"},
@@ -154,10 +156,13 @@ def test_threads_are_started_in_the_drivers_alone(root):
         )
 
 
+HEADERS = {"kernels.pxd": ["kernels.h"], "search.pxd": ["search.h"], "team.pxd": ["team.h"]}
+
+
 def test_headers_are_declared_once(root):
     for _, path in modules(root):
         found = [header for header in EXTERN.findall(path.read_text()) if header.endswith(".h")]
-        assert found == {"kernels.pxd": ["kernels.h"], "search.pxd": ["search.h"], "team.pxd": ["team.h"]}.get(path.name, []), path
+        assert found == HEADERS.get(path.name, []), path
 
 
 def test_every_source_is_installed(root):

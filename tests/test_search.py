@@ -105,9 +105,9 @@ def test_all_codes_equal(isa, kind, n_codes, rng):
     expected = distances(kind, queries, books, codes)
     search = searcher(kind, books, codes, isa=isa)
     agree(search, queries, expected, 50)
-    on_it = np.zeros_like(queries) + (np.concatenate([b[c] for b, c in zip(books, codes[0], strict=True)])
-                                      if kind == "product" else sum(b[c] for b, c in zip(books, codes[0], strict=True)))  # fmt: skip
-    agree(search, on_it.astype("f4"), distances(kind, on_it.astype("f4"), books, codes), 50)
+    words = [book[code] for book, code in zip(books, codes[0], strict=True)]
+    on_it = np.tile(np.concatenate(words) if kind == "product" else sum(words), (3, 1)).astype("f4")
+    agree(search, on_it, distances(kind, on_it, books, codes), 50)
 
 
 @pytest.mark.parametrize("order", ["nearest first", "nearest last", "clustered"])
@@ -223,6 +223,10 @@ def test_aligned():
         assert memory.ctypes.data % 64 == 0
 
 
+def unfitted(quantizer):
+    return type(quantizer)(**{name: getattr(quantizer, name) for name in quantizer._parameters})
+
+
 # ---- the verb --------------------------------------------------------------------------------------
 
 
@@ -244,9 +248,8 @@ def test_search_is_brute_force_on_decoded_codes(quantizer, obs):
         indices, sq_dists = quantizer.search(queries, given, 20)
         assert indices.dtype == np.int64
         assert sq_dists.dtype == np.float64
-        np.testing.assert_allclose(
-            sq_dists, np.sort(reference.sq_dists(queries, decoded), axis=1)[:, :20], rtol=1e-5 if obs.itemsize == 4 else 1e-9
-        )  # fmt: skip
+        near = np.sort(reference.sq_dists(queries, decoded), axis=1)[:, :20]
+        np.testing.assert_allclose(sq_dists, near, rtol=1e-5 if obs.itemsize == 4 else 1e-9)
         if isinstance(quantizer, vqfast.ResidualQuantizer | vqfast.AdditiveQuantizer):
             expected = twins.nearest_codes(reference.sq_dists(queries, decoded), 20)
             np.testing.assert_array_equal(indices, expected[0])
@@ -354,9 +357,9 @@ def test_inputs_stay_as_they_are(quantizer, obs):
         (lambda q, x, c: q.search(x, c, 1, n_candidates=5), ValueError, "n_candidates goes with rerank"),
         (lambda q, x, c: q.search(x, c, 1, rerank=x, n_candidates=0), ValueError, "n_candidates must be at least 1"),
         (lambda q, x, c: q.prepare(c, norms="none"), ValueError, "norms must be 'byte' or 'float32', got 'none'"),
-        (lambda q, x, c: type(q)(**{n: getattr(q, n) for n in q._parameters}).search(x, c, 1), ValueError, "no code books"),
+        (lambda q, x, c: unfitted(q).search(x, c, 1), ValueError, "no code books"),
     ],
-)  # fmt: skip
+)
 def test_errors(quantizer, obs, call, error, text):
     with pytest.raises(error, match=text):
         call(quantizer, obs, quantizer.encode(obs))

@@ -196,7 +196,8 @@ cdef class CodeSearch:
         job.codes.chunks, job.sample.chunks = chunks, sample
         self.pack_parts(data, size, norm_bytes, n_chunks, chunks, workers)
         if job.filtered:
-            self.kernels.pack_chunks(data, size, norm_bytes, self.n, self.n_books, job.element, stride, 0, stride, sample)
+            self.kernels.pack_chunks(data, size, norm_bytes, self.n, self.n_books, job.element, stride, 0, stride,
+                                     sample)
         if kept is not None:
             job.codes.norms = <const float *>self.own(kept)
             if job.filtered:
@@ -205,7 +206,7 @@ cdef class CodeSearch:
 
     cdef pack_parts(self, const void *codes, int size, const uint8_t *norm_bytes, Py_ssize_t n_chunks,
                     uint8_t *chunks, int workers):
-        cdef Py_ssize_t at_once = PACKED_AT_ONCE // VQ_CHUNK, n_parts = (n_chunks + at_once - 1) // at_once, part
+        cdef Py_ssize_t at_once = PACKED_AT_ONCE // VQ_CHUNK, n_parts = (n_chunks + at_once - 1) // at_once
         cdef vq_team team
         workers = max(1, min(workers, n_parts))
         vq_team_begin(&team, workers, 0, n_parts)
@@ -355,13 +356,15 @@ cdef class CodeSearch:
         plan.ns_part = ns / plan.n_ranges + 1
         plan.workers = max(1, min(workers, plan.n_groups * plan.n_ranges,
                                   <Py_ssize_t>min(1e6, 1 + ns * plan.n_groups / NS_PER_THREAD)))
-        plan.worker_bytes = 4096 + plan.group * (per_query + sizeof(vq_query)) +             sizeof(vq_chunk_hit) * (VQ_TILE + 1) + sizeof(vq_lane_hit) * (VQ_CHUNK + 4) + 8 * job.books.n_padded
+        plan.worker_bytes = 4096 + plan.group * (per_query + sizeof(vq_query)) + 8 * job.books.n_padded
+        plan.worker_bytes += sizeof(vq_chunk_hit) * (VQ_TILE + 1) + sizeof(vq_lane_hit) * (VQ_CHUNK + 4)
         if job.filtered:
             plan.worker_bytes += job.n_rows * 256 * self.kernels.lanes
         plan.worker_bytes = (plan.worker_bytes + 63) // 64 * 64
 
     cdef Py_ssize_t query_bytes(self, const vq_search *job) noexcept nogil:
-        return 8 * 64 + 12 * job.books.n_padded + 8 * job.books.n_books * (job.books.n_entries + 1) +             job.n_rows * (256 + 8) + 8 * (job.n_rows + 3 * job.books.n_books) + 32 * job.capacity
+        cdef Py_ssize_t tables = 8 * job.books.n_books * job.books.n_entries + job.n_rows * (256 + 8)
+        return 8 * 64 + 12 * job.books.n_padded + tables + 24 * job.books.n_books + 32 * job.capacity
 
     cdef void layout(self, const Plan *plan, int worker, vq_search_scratch *scratch) noexcept nogil:
         """The scratch of a worker."""
@@ -390,7 +393,8 @@ cdef class CodeSearch:
     cdef int run(self, Plan *plan, Py_ssize_t k) except -1 nogil:
         """All parts; KeyboardInterrupt is noticed within a second."""
         cdef Py_ssize_t n_parts = plan.n_groups * plan.n_ranges, first = 0, last, q
-        cdef Py_ssize_t at_once = min(plan.workers, omp_get_num_procs()) *             max(1, <Py_ssize_t>(NS_PER_SIGNAL_CHECK / plan.ns_part))
+        cdef Py_ssize_t each = max(1, <Py_ssize_t>(NS_PER_SIGNAL_CHECK / plan.ns_part))
+        cdef Py_ssize_t at_once = min(plan.workers, omp_get_num_procs()) * each
         cdef vq_team team
         while first < n_parts:
             last = min(n_parts, first + at_once)

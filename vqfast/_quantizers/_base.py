@@ -215,9 +215,7 @@ class Quantizer:
         if not self.code_books:
             raise ValueError(f"this {type(self).__name__} has no code books yet: call fit, or from_code_books")
 
-    def _as_obs(
-        self, obs: ArrayLike, workers: int, for_fit: bool = False, name: str = "obs"
-    ) -> NDArray[Any]:
+    def _as_obs(self, obs: ArrayLike, workers: int, for_fit: bool = False, name: str = "obs") -> NDArray[Any]:
         """The observations as a finite float32 or float64 matrix of the right width."""
         if not for_fit:
             self._check_fitted()

@@ -57,7 +57,9 @@ def pack_codes(codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
     n_bits = as_count(n_bits, "n_bits", 1, _MOST_BITS)
     array = _as_integers(codes, "codes")
     if array.size and not (array.min() >= 0 and array.max() < 1 << n_bits):
-        raise ValueError(f"codes must lie in [0, {1 << n_bits}) to have {n_bits} bits, got {array.min()} to {array.max()}")
+        raise ValueError(
+            f"codes must lie in [0, {1 << n_bits}) to have {n_bits} bits, got {array.min()} to {array.max()}"
+        )
     packed = np.empty((array.shape[0], (array.shape[1] * n_bits + 7) // 8), dtype=np.uint8)
     places = np.arange(n_bits, dtype=np.uint16)
     for first in range(0, array.shape[0], _ROWS_AT_ONCE):
@@ -117,7 +119,9 @@ def unpack_codes(packed: ArrayLike, n_code_books: int, n_bits: int) -> NDArray[A
     if array.dtype != np.uint8:
         raise TypeError(f"packed must be an array of bytes (uint8), got dtype {array.dtype}")
     if array.shape[1] != width:
-        raise ValueError(f"packed must have {width} bytes a row for {n_code_books} x {n_bits} bits, got shape {array.shape}")
+        raise ValueError(
+            f"packed must have {width} bytes a row for {n_code_books} x {n_bits} bits, got shape {array.shape}"
+        )
     codes = np.empty((array.shape[0], n_code_books), dtype=np.uint8 if n_bits <= 8 else np.uint16)
     values = (1 << np.arange(n_bits)).astype(codes.dtype)
     for first in range(0, array.shape[0], _ROWS_AT_ONCE):

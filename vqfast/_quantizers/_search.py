@@ -216,5 +216,7 @@ def _reranked(
         rows = slice(first, first + RERANKED_AT_ONCE)
         # In the order of the indices, for the ties; what is missing comes last.
         some = np.sort(candidates[rows].view(np.uint64), axis=1).view(np.int64)
-        rerank(np.ascontiguousarray(queries[rows], dtype=FLOAT64), vectors, some, indices[rows], sq_dists[rows], workers)
+        rerank(
+            np.ascontiguousarray(queries[rows], dtype=FLOAT64), vectors, some, indices[rows], sq_dists[rows], workers
+        )
     return indices, sq_dists

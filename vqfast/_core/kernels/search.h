@@ -114,7 +114,7 @@ enum { VQ_PAIRS = 0, VQ_BYTES = 1, VQ_WORDS = 2 };
 /* One search among codes. sample holds every (n / sample.n)-th of them or so. */
 typedef struct {
     vq_search_books books;
-    int element; /* VQ_PAIRS, VQ_BYTES, VQ_WORDS */
+    int element;  /* VQ_PAIRS, VQ_BYTES, VQ_WORDS */
     int filtered; /* whether the byte filter can be used */
     ptrdiff_t n_rows;
     ptrdiff_t chunk_bytes;
@@ -129,14 +129,14 @@ typedef struct {
 
 /* What is known of one query of a group. */
 typedef struct {
-    double *row;    /* (n_padded) */
-    float *centred; /* (n_padded) y, sum only */
-    double *table;  /* (n_books, n_entries) */
-    double *lowest; /* (n_rows) minima of the tables of the rows */
-    uint8_t *bytes; /* (n_rows, 256) e_m */
+    double *row;       /* (n_padded) */
+    float *centred;    /* (n_padded) y, sum only */
+    double *table;     /* (n_books, n_entries) */
+    double *lowest;    /* (n_rows) minima of the tables of the rows */
+    uint8_t *bytes;    /* (n_rows, 256) e_m */
     ptrdiff_t *starts; /* (2 * n_books) scratch: the code words of a code, and of the next */
-    double *keys;   /* (2 * capacity), the second half being scratch of the sort */
-    int64_t *ids;   /* (2 * capacity) */
+    double *keys;      /* (2 * capacity), the second half being scratch of the sort */
+    int64_t *ids;      /* (2 * capacity) */
     ptrdiff_t n_kept;
     ptrdiff_t n_exact; /* sum: the first of the kept, whose keys are sq_dists */
     double threshold;
@@ -144,7 +144,7 @@ typedef struct {
     double base;  /* b */
     double size;  /* sum over the tables of max |T_m| */
     double delta;
-    double factor; /* s */
+    double factor;  /* s */
     double sq_norm; /* sum: |y|^2 */
     double band;
     int limit;
@@ -164,11 +164,11 @@ typedef struct {
 
 /* Scratch of one worker. */
 typedef struct {
-    vq_query *queries;       /* (group) */
-    uint8_t *lanes;          /* (n_rows, 256, lanes): the bytes of the group side by side */
+    vq_query *queries;        /* (group) */
+    uint8_t *lanes;           /* (n_rows, 256, lanes): the bytes of the group side by side */
     vq_chunk_hit *chunk_hits; /* (VQ_TILE + 1) */
-    vq_lane_hit *lane_hits;  /* (VQ_CHUNK + 4) */
-    double *row;             /* (n_padded) */
+    vq_lane_hit *lane_hits;   /* (VQ_CHUNK + 4) */
+    double *row;              /* (n_padded) */
 } vq_search_scratch;
 
 /* The table of one instruction set. */

@@ -18,7 +18,7 @@ INLINE __m512i lookup_bytes(const __m512i table[4], __m512i x)
 }
 
 static ptrdiff_t filter_bytes(const uint8_t *bytes, ptrdiff_t n_rows, int limit, const uint8_t *chunks, ptrdiff_t first,
-                            ptrdiff_t last, vq_chunk_hit *hits)
+                              ptrdiff_t last, vq_chunk_hit *hits)
 {
     const __m512i most = _mm512_set1_epi8((char)limit);
     ptrdiff_t n = 0;
@@ -55,7 +55,7 @@ static ptrdiff_t filter_bytes(const uint8_t *bytes, ptrdiff_t n_rows, int limit,
 /* The rows are pairs of codes of four bits; bytes + r * 256 begins with the sixteen entries
  * of the low code and, 128 later, with those of the high one. */
 static ptrdiff_t filter_pairs(const uint8_t *bytes, ptrdiff_t n_rows, int limit, const uint8_t *chunks, ptrdiff_t first,
-                            ptrdiff_t last, vq_chunk_hit *hits)
+                              ptrdiff_t last, vq_chunk_hit *hits)
 {
     enum { REGISTERS = 4, PARTS = VQ_CHUNK / 32 / REGISTERS };
     const __m256i most = _mm256_set1_epi8((char)limit), low_bits = _mm256_set1_epi8(15);
@@ -153,7 +153,7 @@ INLINE uint64_t lanes_within(vlane a, vlane limits)
 
 /* One chunk; lanes (n_rows, 256, LANES) holds the bytes of the queries side by side. */
 static ptrdiff_t filter_lanes(const uint8_t *lanes, ptrdiff_t n_rows, const uint8_t *limits, const uint8_t *chunk,
-                            vq_lane_hit *hits)
+                              vq_lane_hit *hits)
 {
     enum { AT_ONCE = 4 };
     const vlane most = lanes_load(limits);
