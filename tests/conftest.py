@@ -29,10 +29,25 @@ def dtype(request):
     return np.dtype(request.param)
 
 
-@pytest.fixture(params=nearest.isa_supported())
-def isa(request):
-    """Every instruction set that is built and that this CPU runs."""
-    return request.param
+def pytest_generate_tests(metafunc):
+    """isa: every instruction set that is built and that this CPU runs; path: each of its paths.
+
+    A bounded_path is one that keeps bounds between the rounds of a fit.
+    """
+    wanted = [name for name in ("path", "bounded_path") if name in metafunc.fixturenames]
+    if "isa" not in metafunc.fixturenames:
+        return
+    if not wanted:
+        metafunc.parametrize("isa", nearest.isa_supported())
+        return
+    bounded = wanted == ["bounded_path"]
+    pairs = [
+        (isa, path)
+        for isa in nearest.isa_supported()
+        for path in nearest.paths_of(isa)
+        if not bounded or path in ("panels", "int8")
+    ]
+    metafunc.parametrize(["isa", wanted[0]], pairs)
 
 
 @pytest.fixture(params=[1, 2, 3, 7])

@@ -143,9 +143,7 @@ class Integers(Direct):
 
     def energy(self, words):
         singles = sum(self.unaries[m, word] for m, word in enumerate(words))
-        pairs = sum(
-            self.cross[m, words[m], other, words[other]] for other in range(self.n_books) for m in range(other)
-        )
+        pairs = sum(self.cross[m, words[m], other, words[other]] for other in range(self.n_books) for m in range(other))
         return singles + pairs
 
     def sq_error(self, energy):

@@ -14,7 +14,9 @@ import vqfast
 import vqfast._core
 
 FUNCTIONS = [getattr(vqfast, name) for name in vqfast.__all__ if name != "ClusterError"]
-COMPILED = ["vqfast._core.nearest", "vqfast._core.lloyd", "vqfast._core.search"]
+CLASSES = [function for function in FUNCTIONS if inspect.isclass(function)]
+COMPILED = ["vqfast._core.nearest", "vqfast._core.lloyd", "vqfast._core.additive", "vqfast._core.least_squares"]
+COMPILED += ["vqfast._core.search"]
 
 
 def sections(function):
@@ -40,15 +42,16 @@ def test_sections(function):
     assert "Examples" in found
     if parameters:
         assert "Parameters" in found
-        assert "Returns" in found
-    order = ["Parameters", "Returns", "Raises", "Warns", "See Also", "Notes", "References", "Examples"]
+        assert ("Attributes" if function in CLASSES else "Returns") in found
+    order = ["Parameters", "Attributes", "Returns", "Raises", "Warns", "See Also", "Notes", "References", "Examples"]
     assert found == [section for section in order if section in found]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_every_parameter_is_documented(function):
     doc = inspect.getdoc(function)
-    listed = re.findall(r"^(\w[\w, ]*?)(?: : .*)?$", doc.partition("Parameters\n")[2].partition("Returns\n")[0], re.M)
+    end = "Attributes\n" if function in CLASSES else "Returns\n"
+    listed = re.findall(r"^(\w[\w, ]*?)(?: : .*)?$", doc.partition("Parameters\n")[2].partition(end)[0], re.M)
     names = [name for line in listed for name in re.split(r",\s*", line)]
     assert names == list(inspect.signature(function).parameters), names
 
@@ -59,6 +62,16 @@ def test_first_line(function):
     assert first.endswith(".")
     assert len(first) < 80
     assert rest.startswith("\n")
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_method_is_documented(cls):
+    for name, method in inspect.getmembers(cls, lambda member: inspect.isroutine(member)):
+        if not name.startswith("_"):
+            assert inspect.getdoc(method), name
+            parameters = [p for p in inspect.signature(method).parameters if p != "self"]
+            doc = inspect.getdoc(method)
+            assert all(re.search(rf"^[\w, ]*\b{p}\b[\w, ]* : ", doc, re.M) for p in parameters), (name, parameters)
 
 
 @pytest.mark.parametrize("name", COMPILED)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import vqfast
-from vqfast._core.nearest import PATHS, Nearest
+from vqfast._core.nearest import Nearest, paths_of
 
 # Both scans and the direct path are reached by number of features and of observations.
 SHAPES = [
@@ -153,14 +153,13 @@ def test_adversaries_on_every_path(adversary, isa, dtype, rng):
     for n_features in (2, 7, 24, 64):
         obs, book = adversary(60, 33, n_features, dtype, rng)
         expected, _ = reference.nearest(obs, book)
-        for path in PATHS:
+        for path in paths_of(isa):
             codes = rng.integers(0, 33, 60).astype(np.int32)
             for warm in (False, True):
                 Nearest(obs, 33, 1, isa, path).assign(book.astype("f8"), codes, None, warm)
                 np.testing.assert_array_equal(codes, expected)
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("n_features", [1, 2, 3, 5, 9, 20])
 def test_the_bands_are_wide_enough(isa, path, n_features, dtype, rng):
     """Two code words, far from or near to each other, and many observations around their middle.
@@ -277,7 +276,7 @@ def test_anything(pair):
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(pairs(), st.sampled_from(sorted(PATHS)))
+@given(pairs(), st.sampled_from(paths_of()))
 def test_anything_on_any_path(pair, path):
     obs, book = pair
     codes = np.zeros(len(obs), dtype=np.int32)

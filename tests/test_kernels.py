@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from vqfast._core.nearest import PATHS, Nearest, assign_few, isa_in_use, isa_supported, lower_sq_dists, magnitude
+from vqfast._core.nearest import Nearest, assign_few, isa_in_use, isa_supported, lower_sq_dists, magnitude
 
 LANES_FEATURES = 64
 # Around whole vectors, tiles and panels of every instruction set.
@@ -41,11 +41,6 @@ def check(obs, code_book, codes, sq, isa, path, **options):
     found, dist = assign(obs, code_book, isa, path, **options)
     np.testing.assert_array_equal(found, codes)
     np.testing.assert_array_equal(dist, reference.distances(sq, options.get("dist_dtype", np.float64)))
-
-
-@pytest.fixture(params=PATHS)
-def path(request):
-    return request.param
 
 
 def fits(path, n_features):

@@ -147,10 +147,10 @@ KINDS = ("small steps", "one moves", "jumps", "nothing moves", "last bits", "exc
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_following_a_code_book(isa, dtype, kind, rng):
+def test_following_a_code_book(isa, bounded_path, dtype, kind, rng):
     for n_obs, n_codes, n_features in ((70, 97, 48), (300, 130, 65), (30, 60, 130)):
         obs = rng.normal(3, 1, (n_obs, n_features)).astype(dtype)
-        search = Nearest(obs, n_codes, 1, isa, "panels", rounds=20)
+        search = Nearest(obs, n_codes, 1, isa, bounded_path, rounds=20)
         codes, dist = np.zeros(n_obs, dtype=np.int32), np.zeros(n_obs)
         for i, book in enumerate(drifting_books(kind, n_codes, n_features, rng)):
             expected, sq = reference.nearest(obs, book)
@@ -159,9 +159,9 @@ def test_following_a_code_book(isa, dtype, kind, rng):
             np.testing.assert_array_equal(dist, reference.distances(sq))
 
 
-def test_following_fewer_codes(isa, dtype, rng):
+def test_following_fewer_codes(isa, bounded_path, dtype, rng):
     obs = rng.normal(size=(90, 70)).astype(dtype)
-    search, codes = Nearest(obs, 150, 1, isa, "panels", rounds=20), np.zeros(90, dtype=np.int32)
+    search, codes = Nearest(obs, 150, 1, isa, bounded_path, rounds=20), np.zeros(90, dtype=np.int32)
     book = rng.normal(size=(150, 70))
     for i, n_codes in enumerate((150, 150, 101, 101, 60, 60, 1, 1, 150, 150)):
         book += 0.01 * rng.normal(size=book.shape)
@@ -181,21 +181,21 @@ def fitted(n_obs, n_codes, n_features, dtype_name, lattice):
 
 
 @pytest.mark.parametrize("lattice", [False, True], ids=["normal", "lattice"])
-def test_fits_with_bounds(isa, dtype, workers, lattice):
+def test_fits_with_bounds(isa, bounded_path, dtype, workers, lattice):
     for n_obs, n_codes, n_features in ((700, 60, 48), (300, 130, 70), (1600, 100, 41)):
         obs, start, expected, expected_codes = fitted(n_obs, n_codes, n_features, dtype.name, lattice)
         book, codes = start.copy(), np.zeros(n_obs, dtype=np.int32)
-        search = Nearest(obs, n_codes, workers, isa, "panels", rounds=12)
+        search = Nearest(obs, n_codes, workers, isa, bounded_path, rounds=12)
         lloyd(search, Means(search), book, codes, 12)
         np.testing.assert_array_equal(codes, expected_codes)
         np.testing.assert_array_equal(book, expected)
 
 
-def test_bounds_and_numbers_not_finite(isa, dtype, rng):
+def test_bounds_and_numbers_not_finite(isa, bounded_path, dtype, rng):
     obs, book = rng.normal(size=(120, 60)).astype(dtype), rng.normal(size=(110, 60))
     obs[::7, 3] = np.nan
     obs[3::7, 5] = np.finfo(dtype).max
-    search, codes = Nearest(obs, 110, 1, isa, "panels", rounds=20), np.zeros(120, dtype=np.int32)
+    search, codes = Nearest(obs, 110, 1, isa, bounded_path, rounds=20), np.zeros(120, dtype=np.int32)
     for i in range(6):
         book[rng.integers(110, size=3), rng.integers(60, size=3)] = [np.nan, np.inf, 1.0]
         book += 0.01 * rng.normal(size=book.shape)
@@ -203,9 +203,9 @@ def test_bounds_and_numbers_not_finite(isa, dtype, rng):
         np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])
 
 
-def test_following_duplicates_of_few_features(isa, dtype, rng):
+def test_following_duplicates_of_few_features(isa, bounded_path, dtype, rng):
     obs = rng.integers(-1, 2, (70, 20)).astype(dtype)
-    search, codes = Nearest(obs, 97, 1, isa, "panels", rounds=20), np.zeros(70, dtype=np.int32)
+    search, codes = Nearest(obs, 97, 1, isa, bounded_path, rounds=20), np.zeros(70, dtype=np.int32)
     for i in range(3):
         book = rng.integers(-1, 2, (5, 20)).astype("f8")[rng.integers(0, 5, 97)]
         search.assign(book, codes, follow=i > 0)

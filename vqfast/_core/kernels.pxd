@@ -9,6 +9,7 @@ cdef extern from "kernels.h" nogil:
         VQ_DIRECT
         VQ_LANES
         VQ_PANELS
+        VQ_INT8
         VQ_LANES_FEATURES
         VQ_EXACT_GROUP
 
@@ -60,10 +61,10 @@ cdef extern from "kernels.h" nogil:
         void (*sq_dists)(const vq_obs *, Py_ssize_t, const vq_code_book *, const int32_t *, double *,
                          double *) noexcept nogil
         void (*min_sq_dists)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, double *, double *) noexcept nogil
-        void (*add_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
-                         const double *, double *) noexcept nogil
-        void (*move_rows)(const vq_obs *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const int32_t *,
-                          const int32_t *, const double *, double, double, int64_t *) noexcept nogil
+        void (*add_rows)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *,
+                         double *) noexcept nogil
+        void (*move_rows)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *, double, double,
+                          int64_t *) noexcept nogil
 
     ctypedef struct vq_kernels:
         const char *name
@@ -77,6 +78,8 @@ cdef extern from "kernels.h" nogil:
                            double *) noexcept nogil
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
+        const void *int8  # vq_int8_kernels, int8.pxd
+        const void *tiles  # vq_tile_kernels, tiles.pxd
         vq_typed_kernels *typed
         const void *search  # search.pxd
 

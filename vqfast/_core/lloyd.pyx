@@ -11,15 +11,24 @@ cimport numpy as cnp
 from .kernels cimport VQ_FLOAT32, vq_obs, vq_typed_kernels
 from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
+from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
 
 from .nearest import magnitude
 
 cnp.import_array()
 
-# Threads share the sums by whole cache lines of features, so each must have some.
-cdef Py_ssize_t FEATURES_PER_THREAD = 8
+# Codes are shared between threads in so many parts a thread, to even them out.
+cdef Py_ssize_t PARTS_PER_THREAD = 8
 # Elements of work that a second thread is worth.
 cdef double WORK_PER_THREAD = 2e5
+# Tiles: enough observations to sort, of a size whose squares suit float32. With more than
+# three features boxes may be too wide: tiles of one observation in SAMPLE_STEP, which are wider
+# still, must leave out most code words.
+cdef Py_ssize_t TILE_OBS = 4096
+cdef Py_ssize_t OBS_PER_CODE = 20
+cdef double TILE_SMALLEST = 1e-12
+cdef Py_ssize_t SAMPLE_STEP = 16
+cdef double MOST_CANDIDATES = 0.75
 
 
 cdef class Means:
@@ -27,9 +36,10 @@ cdef class Means:
 
     float32 observations are added up in fixed point, two int64 an element: the order does
     not matter, and an update only touches the observations that changed their code. float64
-    observations are added in double in the order of their index, each thread owning some of
-    the features, as SciPy's loop does; so are float32 ones that are not finite, or of sizes
-    so unlike (2^54 for a million observations) that the unit would be too coarse.
+    observations are added in double in the order of their index, as SciPy's loop does; so are
+    float32 ones that are not finite, or of sizes so unlike (2^54 for a million observations)
+    that the unit would be too coarse. Either way the observations are listed by code first, so
+    that a sum stays in the cache and each thread owns some codes.
     """
 
     cdef Nearest search
@@ -38,15 +48,18 @@ cdef class Means:
     cdef Py_ssize_t n_codes
     cdef readonly Py_ssize_t n_moved, n_empty
     cdef bint fixed
-    cdef double factor, low_factor
+    cdef double factor, low_factor, largest
     cdef int32_t *old
     cdef int64_t *counts
     cdef double *totals
     cdef double *sums
+    cdef int32_t *events
+    cdef int64_t *ends
+    cdef bint all_new
     cdef int64_t *fixed_sums
 
     def __cinit__(self, Nearest search, weights=None):
-        cdef double largest, smallest
+        cdef double largest = 0, smallest
         cdef int exponent = 0, bits
         cdef Py_ssize_t n = search.n_obs, size = search.n_codes * search.n_features
         self.search = search
@@ -60,21 +73,24 @@ cdef class Means:
             # to the unit. The smallest one keeps the 24 bits of a float, and some to spare.
             bits = 62 - <int>ceil(log2(<double>max(n, 1)))
             largest = magnitude(search.array, search.workers)
-            smallest = search.typed.smallest(&search.obs, n, search.n_features)
+            smallest = magnitude(search.array, search.workers, smallest=True)
             if weights is not None and n:
                 largest *= float(weights.max())
                 smallest *= float(weights.min(initial=INFINITY, where=weights > 0))
+            self.largest = largest
             frexp(largest, &exponent)
             self.fixed = isfinite(largest) and smallest > ldexp(largest, 30 - 2 * bits)
             self.factor, self.low_factor = ldexp(1.0, bits - exponent), ldexp(1.0, bits)
         self.old = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
         self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
         self.totals = <double *>PyMem_RawCalloc(self.n_codes, sizeof(double))
+        self.events = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
+        self.ends = <int64_t *>PyMem_RawMalloc((self.n_codes + 1) * sizeof(int64_t))
         if self.fixed:
             self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
             self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
-        if not (self.old and self.counts and self.totals and (self.sums or self.fixed_sums)):
+        if not (self.old and self.counts and self.totals and self.events and self.ends and (self.sums or self.fixed_sums)):
             raise MemoryError
         self.forget()
 
@@ -82,89 +98,143 @@ cdef class Means:
         PyMem_RawFree(self.old)
         PyMem_RawFree(self.counts)
         PyMem_RawFree(self.totals)
+        PyMem_RawFree(self.events)
+        PyMem_RawFree(self.ends)
         PyMem_RawFree(self.sums)
         PyMem_RawFree(self.fixed_sums)
 
-    cpdef void forget(self):
+    def forget(self):
         """The next update starts from no observation; to be called when codes change meaning."""
-        cdef Py_ssize_t i
-        for i in range(self.search.n_obs):
-            self.old[i] = -1
-        memset(self.counts, 0, self.n_codes * sizeof(int64_t))
-        if self.fixed:
-            memset(self.fixed_sums, 0, 2 * self.n_codes * self.search.n_features * sizeof(int64_t))
+        self.all_new = True
 
-    cdef void sum_features(self, Py_ssize_t first, Py_ssize_t last, const int32_t *codes) noexcept nogil:
-        cdef const vq_obs *obs = &self.search.obs
-        cdef const vq_typed_kernels *typed = self.search.typed
-        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features
-        if self.fixed:
-            typed.move_rows(obs, n, d, first, last, self.old, codes, self.weights_data, self.factor,
-                            self.low_factor, self.fixed_sums)
-        else:
-            typed.add_rows(obs, n, d, first, last, codes, self.weights_data, self.sums)
+    cdef void begin(self, const int32_t *codes) noexcept nogil:
+        """How many observations moved; if more than half did, or must, sums begin anew."""
+        cdef Py_ssize_t i, n = self.search.n_obs, n_moved = 0
+        for i in range(n):
+            n_moved += codes[i] != self.old[i]
+        self.n_moved = n if self.all_new else n_moved
+        self.all_new = self.all_new or not self.fixed or 2 * n_moved > n
+        if self.all_new:
+            memset(self.counts, 0, self.n_codes * sizeof(int64_t))
+            if self.fixed:
+                memset(self.fixed_sums, 0, 2 * self.n_codes * self.search.n_features * sizeof(int64_t))
 
-    cdef void sum_parts(self, vq_team *team, int worker, Py_ssize_t width, const int32_t *codes) noexcept nogil:
-        cdef Py_ssize_t part = vq_team_next(team, worker), d = self.search.n_features
-        while part >= 0:
-            self.sum_features(min(d, part * width), min(d, (part + 1) * width), codes)
-            part = vq_team_next(team, worker)
+    cdef void list_events(self, const int32_t *codes) noexcept nogil:
+        """Observations that each code gains (i) and loses (~i), in their order; counts, totals.
 
-    cdef double fixed_sum(self, Py_ssize_t k, Py_ssize_t j) noexcept nogil:
-        """A sum in units of 1 / factor."""
-        cdef Py_ssize_t d = self.search.n_features
-        cdef const int64_t *high = self.fixed_sums + 2 * k * d
-        return <double>high[j] + <double>high[d + j] / self.low_factor
-
-    cdef void count(self, const int32_t *codes) noexcept nogil:
-        """counts, totals and n_moved; weights are added in the order of the observations."""
-        cdef Py_ssize_t i, n_moved = 0
-        for i in range(self.search.n_obs):
-            if codes[i] != self.old[i]:
-                n_moved += 1
+        Those of code k end at ends[k].
+        """
+        cdef Py_ssize_t i, k, n = self.search.n_obs
+        cdef int64_t n_events = 0, n_of_code
+        memset(self.ends, 0, (self.n_codes + 1) * sizeof(int64_t))
+        for i in range(n):
+            if self.all_new or codes[i] != self.old[i]:
+                self.ends[codes[i]] += 1
                 self.counts[codes[i]] += 1
-                if self.old[i] >= 0:
+                if not self.all_new:
+                    self.ends[self.old[i]] += 1
                     self.counts[self.old[i]] -= 1
-        self.n_moved = n_moved
+        for k in range(self.n_codes):
+            n_of_code = self.ends[k]
+            self.ends[k] = n_events
+            n_events += n_of_code
+        for i in range(n):
+            if self.all_new or codes[i] != self.old[i]:
+                self.events[self.ends[codes[i]]] = i
+                self.ends[codes[i]] += 1
+                if not self.all_new:
+                    self.events[self.ends[self.old[i]]] = ~i
+                    self.ends[self.old[i]] += 1
         if self.weights_data == NULL:
-            for i in range(self.n_codes):
-                self.totals[i] = <double>self.counts[i]
-        elif n_moved:
+            for k in range(self.n_codes):
+                self.totals[k] = <double>self.counts[k]
+        elif n_events:
             memset(self.totals, 0, self.n_codes * sizeof(double))
-            for i in range(self.search.n_obs):
+            for i in range(n):
                 self.totals[codes[i]] += self.weights_data[i]
+
+    cdef void move_code(self, Py_ssize_t k, double *code_word) noexcept nogil:
+        """Replace a code word that has members by their mean, in the type of the observations."""
+        cdef Py_ssize_t first = self.ends[k - 1] if k else 0, d = self.search.n_features
+        cdef Py_ssize_t n_events = self.ends[k] - first
+        cdef const int32_t *events = self.events + first
+        cdef const vq_obs *obs = &self.search.obs
+        if self.fixed:
+            self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor,
+                                        self.fixed_sums + 2 * k * d)
+        else:
+            memset(self.sums + k * d, 0, d * sizeof(double))
+            self.search.typed.add_rows(obs, events, n_events, d, self.weights_data, self.sums + k * d)
+        self.set_mean(k, code_word)
+
+    cdef void set_mean(self, Py_ssize_t k, double *code_word) noexcept nogil:
+        """From the sum, if there are members."""
+        cdef Py_ssize_t d = self.search.n_features, j
+        cdef const int64_t *high = self.fixed_sums + 2 * k * d
+        cdef const double *sum = self.sums + k * d
+        cdef bint narrow = self.search.obs_type == VQ_FLOAT32
+        cdef double total = self.totals[k], mean
+        if not total > 0:
+            for j in range(d):
+                code_word[j] = <float>code_word[j] if narrow else code_word[j]
+            return
+        for j in range(d):
+            if self.fixed:
+                mean = (<double>high[j] + <double>high[d + j] / self.low_factor) / total / self.factor
+            else:
+                mean = sum[j] / total
+            code_word[j] = <float>mean if narrow else mean
+
+    cdef void move_codes(self, vq_team *team, int worker, Py_ssize_t width, Py_ssize_t n_codes,
+                         double *code_book) noexcept nogil:
+        cdef Py_ssize_t part = vq_team_next(team, worker), k
+        while part >= 0:
+            for k in range(part * width, min(n_codes, (part + 1) * width)):
+                self.move_code(k, code_book + k * self.search.n_features)
+            part = vq_team_next(team, worker)
 
     cdef void run(self, const int32_t *codes, Py_ssize_t n_codes, double *code_book) noexcept nogil:
         """Replace the code words that have members by their means, in the type of the observations."""
-        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width, k, j
+        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width, k
         cdef vq_team team
-        cdef bint narrow = self.search.obs_type == VQ_FLOAT32
-        cdef double mean
-        self.count(codes)
-        n_parts = max(1, min(self.search.workers, d // FEATURES_PER_THREAD))
-        width = ((d + n_parts - 1) // n_parts + 7) // 8 * 8
-        if not self.fixed:
-            memset(self.sums, 0, n_codes * d * sizeof(double))
-        if n_parts == 1 or (self.n_moved if self.fixed else n) * d < WORK_PER_THREAD:
-            self.sum_features(0, d, codes)
+        cdef int workers = self.search.workers
+        self.begin(codes)
+        self.list_events(codes)
+        if (2 * self.n_moved + n_codes) * d < WORK_PER_THREAD:
+            workers = 1
+        width = (n_codes + PARTS_PER_THREAD * workers - 1) // (PARTS_PER_THREAD * workers)
+        n_parts = (n_codes + width - 1) // width
+        vq_team_begin(&team, workers, 0, n_parts)
+        if workers == 1:
+            self.move_codes(&team, 0, width, n_codes, code_book)
         else:
-            vq_team_begin(&team, n_parts, 0, n_parts)
-            with parallel(num_threads=vq_team_threads(n_parts)):
+            with parallel(num_threads=vq_team_threads(workers)):
                 vq_team_enter(&team, threadid())
-                self.sum_parts(&team, threadid(), width, codes)
+                self.move_codes(&team, threadid(), width, n_codes, code_book)
         memcpy(self.old, codes, n * sizeof(int32_t))
+        self.all_new = False
         self.n_empty = 0
         for k in range(n_codes):
-            if not self.totals[k] > 0:
-                self.n_empty += 1
-            for j in range(d):
-                if not self.totals[k] > 0:
-                    mean = code_book[k * d + j]
-                elif self.fixed:
-                    mean = self.fixed_sum(k, j) / self.totals[k] / self.factor
-                else:
-                    mean = self.sums[k * d + j] / self.totals[k]
-                code_book[k * d + j] = <float>mean if narrow else mean
+            self.n_empty += not self.totals[k] > 0
+
+    cdef void run_tiles(self, Tiles tiles, Py_ssize_t n_codes, double *code_book) noexcept nogil:
+        """The same for the code book that the tiles have taken."""
+        cdef Py_ssize_t d = self.search.n_features, i, k
+        cdef int w
+        if tiles.first_round:
+            memset(self.counts, 0, self.n_codes * sizeof(int64_t))
+            memset(self.fixed_sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
+        self.n_moved = tiles.run(self.factor, self.low_factor)
+        self.n_empty = 0
+        for w in range(tiles.workers):
+            for i in range(2 * n_codes * d):
+                self.fixed_sums[i] += tiles.scratch[w].sums[i]
+            for k in range(n_codes):
+                self.counts[k] += tiles.scratch[w].counts[k]
+        for k in range(n_codes):
+            self.totals[k] = <double>self.counts[k]
+            self.n_empty += self.counts[k] == 0
+            self.set_mean(k, code_book + k * d)
 
     def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
@@ -183,26 +253,57 @@ cdef class Means:
         return self.n_empty
 
 
+cdef Tiles tiles_for(Nearest search, Means means, Py_ssize_t n_codes, Py_ssize_t n_rounds, const double *code_book,
+                     bint forced):
+    """Tiles for a fit that they suit, or None."""
+    cdef Py_ssize_t n = search.n_obs, d = search.n_features
+    cdef vq_obs sample = search.obs
+    cdef Tiles trial
+    if not means.fixed or means.weights is not None or not 1 <= d <= VQ_TILE_FEATURES or not n:
+        return None
+    if not TILE_SMALLEST < means.largest < VQ_TILE_LARGEST:
+        return None
+    if not forced:
+        if search.forced or n_rounds <= 2 or n < max(TILE_OBS, OBS_PER_CODE * n_codes):
+            return None
+        if d > 3:
+            sample.row_stride *= SAMPLE_STEP
+            trial = new_tiles(search.kernels, &sample, n // SAMPLE_STEP, d, n_codes, 1)
+            if not trial.take_codes(code_book):
+                return None
+            trial.run(0, 0)
+            if trial.candidates() > MOST_CANDIDATES * n_codes:
+                return None
+    return new_tiles(search.kernels, &search.obs, n, d, n_codes, search.workers)
+
+
 def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes, Py_ssize_t n_rounds,
-          bint stop_on_empty=False):
+          bint stop_on_empty=False, bint tiles=False):
     """Rounds of assignment and means; codes belong to the code book before the last means.
 
     code_book (n_codes, n_features) float64 in C order and codes (n_obs,) int32 are changed
     in place. Rounds after the codes have stopped changing are not run, as they would change
     nothing. Returns the number of rounds, run or not, that left a cluster empty; with
-    stop_on_empty the first of them is the last run.
+    stop_on_empty the first of them is the last run. tiles is for tests: it forces them where
+    they are possible.
     """
     cdef Py_ssize_t done, n_with_empty = 0, n_codes = cnp.PyArray_DIM(code_book, 0)
     cdef double *words = <double *>cnp.PyArray_DATA(code_book)
     cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
     cdef double work = 0
     cdef Assignment job
+    cdef Tiles sorted_obs = tiles_for(search, means, n_codes, n_rounds, words, tiles)
+    cdef bint has_tiles = sorted_obs is not None, in_tiles = False
     job.codes, job.dist, job.dist_type, job.check_finite = codes_data, NULL, 0, False
     with nogil:
         for done in range(n_rounds):
-            job.warm = done > 0
-            search.run(words, n_codes, done > 0, &job)
-            means.run(codes_data, n_codes, words)
+            if has_tiles and (in_tiles or done == 0 or done == 1) and sorted_obs.take_codes(words):
+                in_tiles = True
+                means.run_tiles(sorted_obs, n_codes, words)
+            else:
+                job.warm = done > 0
+                search.run(words, n_codes, done > 0, &job)
+                means.run(codes_data, n_codes, words)
             if means.n_empty:
                 if stop_on_empty:
                     n_with_empty = 1
@@ -215,4 +316,6 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
                 work = 0
                 with gil:
                     PyErr_CheckSignals()
+        if in_tiles:
+            sorted_obs.expand(codes_data)
     return n_with_empty

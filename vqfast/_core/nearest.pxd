@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t
 
 cimport numpy as cnp
 
+from .int8 cimport Int8
 from .kernels cimport vq_code_book, vq_kernels, vq_obs, vq_scratch, vq_typed_kernels
 from .team cimport vq_team
 
@@ -16,7 +17,6 @@ cdef struct Assignment:
     bint check_finite
 
 
-cdef const vq_kernels *kernels_of(isa) except NULL
 cdef bint view_obs(cnp.ndarray obs, vq_obs *view)
 cdef const vq_kernels *kernels_of(isa) except NULL
 
@@ -37,16 +37,25 @@ cdef class Nearest:
     cdef float *lower
     cdef float *drifts
     cdef bint can_follow
+    cdef bint has_scale
     cdef Py_ssize_t pack_step
+    cdef Py_ssize_t rounds
+    cdef int most_workers
+    cdef bint forced
+    cdef Py_ssize_t n_bytes
+    cdef readonly Int8 int8
 
     cdef allocate_bounds(self, Py_ssize_t itemsize)
     cdef Py_ssize_t n_panels(self) noexcept nogil
     cdef int check_signals(self) except -1
-    cdef void layout(self, char *base, Py_ssize_t *size) noexcept
+    cdef int best_path(self) noexcept
+    cdef int settle_on(self, int path) except -1
+    cdef void choose_blocks(self) noexcept
+    cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept
     cdef void pack_parts(self, vq_team *team, int worker, int path, float *drifts) noexcept nogil
     cdef void pack_pass(self, int path, float *drifts) noexcept nogil
-    cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil
+    cdef int pack(self, const double *code_book, Py_ssize_t n_codes, Assignment *job, bint follow) noexcept nogil
     cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil
     cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil
     cdef void run_block(self, vq_team *team, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil

@@ -11,10 +11,12 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from .kernels cimport (
-    VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
+    VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_INT8, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
     vq_bounds, vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
     vq_scratch, vq_typed_kernels,
 )
+from .int8 cimport VQ_INT8_FEATURES, new_int8
+from .memory cimport vq_allocate, vq_release, vq_take
 from .team cimport VQ_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, vq_team, vq_team_begin, \
     vq_team_enter, vq_team_next, vq_team_stop, vq_team_stopped, vq_team_threads
 
@@ -41,6 +43,14 @@ cdef Py_ssize_t LANES_LIMIT = 40
 # y of a block of the panels path stays in the second-level cache beside a panel.
 cdef Py_ssize_t BLOCK_BYTES = 1 << 18
 cdef Py_ssize_t BLOCK_ROWS = 768
+# The int8 path: fewer codes do not pay for the bytes of the observations; a block's bytes and
+# the lowest scores of its vectors of codes stay in the second-level cache.
+cdef Py_ssize_t INT8_CODES = 64
+cdef Py_ssize_t INT8_BLOCK_ROWS = 512
+cdef Py_ssize_t INT8_BLOCK_BYTES = 1 << 17
+cdef Py_ssize_t INT8_BLOCK_MINIMA = 1 << 18
+# More hits than a code in so many, and the panels path is faster.
+cdef double INT8_HITS = 1 / 16
 # In the lanes path observations come in groups of up to 64; three passes over a block of
 # 1024 stay in the first-level cache.
 cdef Py_ssize_t LANES_MULTIPLE = 64
@@ -55,7 +65,7 @@ cdef Py_ssize_t MOST_PARTS = 64
 # Multiply-adds between two looks at the signals: a tenth of a second of the slowest path.
 cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
-PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS}
+PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "int8": VQ_INT8}
 
 
 cdef const vq_kernels *kernels_of(isa) except NULL:
@@ -107,6 +117,11 @@ def max_threads():
     return 1 if omp_in_parallel() else omp_get_max_threads()
 
 
+def paths_of(isa=None):
+    """Names of the paths that an ISA has, for tests."""
+    return [name for name in PATHS if name != "int8" or kernels_of(isa).int8 != NULL]
+
+
 # Written once, here; VQFAST_ISA is for tests and for measurements.
 cdef const vq_kernels *default_kernels = vq_kernels_best()
 if os.environ.get("VQFAST_ISA"):
@@ -125,13 +140,6 @@ cdef bint view_obs(cnp.ndarray obs, vq_obs *view):
     return is_double
 
 
-cdef char *take(char **cursor, Py_ssize_t n_bytes) noexcept:
-    """The next n_bytes at a cache line's start."""
-    cdef char *start = cursor[0]
-    cursor[0] += (n_bytes + 63) // 64 * 64
-    return start
-
-
 cdef class Nearest:
     """Search for the nearest code words of one set of observations.
 
@@ -144,8 +152,6 @@ cdef class Nearest:
 
     def __cinit__(self, cnp.ndarray obs, Py_ssize_t n_codes, int workers=1, isa=None, path=None,
                   Py_ssize_t rounds=1):
-        cdef Py_ssize_t size = 0, multiple, most, chunks
-        cdef double work
         cdef bint is_double = view_obs(obs, &self.obs)
         self.array = obs
         self.obs_type = VQ_FLOAT64 if is_double else VQ_FLOAT32
@@ -154,33 +160,62 @@ cdef class Nearest:
         self.n_codes = n_codes
         self.kernels = kernels_of(isa)
         self.typed = &self.kernels.typed[self.obs_type]
-        if path is not None:
-            self.wanted_path = PATHS[path]
-            if self.wanted_path == VQ_LANES and self.n_features > VQ_LANES_FEATURES:
-                raise ValueError(f"the lanes path takes {VQ_LANES_FEATURES} features, got {self.n_features}")
-        elif self.n_features <= LANES_LIMIT:
-            self.wanted_path = VQ_DIRECT if self.n_obs < DIRECT_OBS_LANES else VQ_LANES
-        else:
-            self.wanted_path = VQ_DIRECT if self.n_obs < DIRECT_OBS_PANELS else VQ_PANELS
-        most = LANES_BLOCK_ROWS
+        self.rounds = rounds
+        self.most_workers = workers
+        self.forced = path is not None
+        self.settle_on(self.best_path() if path is None else PATHS[path])
+
+    cdef int best_path(self) noexcept:
+        """The path that shapes suggest; the int8 path looks at its hits later."""
+        if self.n_features <= LANES_LIMIT:
+            return VQ_DIRECT if self.n_obs < DIRECT_OBS_LANES else VQ_LANES
+        if self.n_obs < DIRECT_OBS_PANELS:
+            return VQ_DIRECT
+        if self.kernels.int8 == NULL or self.n_codes < INT8_CODES or self.n_features > VQ_INT8_FEATURES:
+            return VQ_PANELS
+        return VQ_INT8
+
+    cdef int settle_on(self, int path) except -1:
+        """Blocks and memory for a path, forgetting what there was before."""
+        cdef Py_ssize_t itemsize = 4 if self.obs_type == VQ_FLOAT32 else 8
+        if path == VQ_LANES and self.n_features > VQ_LANES_FEATURES:
+            raise ValueError(f"the lanes path takes {VQ_LANES_FEATURES} features, got {self.n_features}")
+        if path == VQ_INT8 and (self.kernels.int8 == NULL or self.n_features > VQ_INT8_FEATURES):
+            raise ValueError(f"no int8 path for {self.n_features} features on ISA {self.kernels.name.decode()!r}")
+        self.wanted_path = path
+        self.choose_blocks()
+        self.int8 = None
+        self.can_follow = False
+        vq_release(self.memory, self.n_bytes)
+        self.n_bytes = self.layout(NULL)
+        self.memory = <char *>vq_allocate(self.n_bytes)
+        if self.memory == NULL:
+            raise MemoryError
+        self.layout(self.memory)
+        if path == VQ_PANELS and self.rounds > 2:
+            self.allocate_bounds(itemsize)
+        if path == VQ_INT8:
+            self.int8 = new_int8(self.kernels, self.obs_type, self.n_obs, self.n_features, self.n_codes,
+                                 self.block_rows, self.workers, self.rounds, self.forced)
+        return 0
+
+    cdef void choose_blocks(self) noexcept:
+        """Equal blocks, and as many for each worker, that suit the caches."""
+        cdef Py_ssize_t most = LANES_BLOCK_ROWS, multiple = LANES_MULTIPLE, chunks, vectors = self.n_codes // 16 + 1
+        cdef double work = <double>self.n_obs * (self.n_codes * (self.n_features + 4) + WORK_PER_ROW)
+        cdef int workers = max(1, <int>min(<double>self.most_workers, work / WORK_PER_THREAD))
         if self.wanted_path == VQ_PANELS:
-            most = min(BLOCK_ROWS, max(3 * self.kernels.tile_rows, BLOCK_BYTES // (4 * self.n_features + 1)))
-        work = <double>self.n_obs * (n_codes * (self.n_features + 4) + WORK_PER_ROW)
-        workers = max(1, <int>min(<double>workers, work / WORK_PER_THREAD))
-        # Equal blocks, and as many for each worker.
+            multiple = self.kernels.tile_rows
+            most = min(BLOCK_ROWS, max(3 * multiple, BLOCK_BYTES // (4 * self.n_features + 1)))
+        elif self.wanted_path == VQ_INT8:
+            multiple = 16
+            most = min(INT8_BLOCK_BYTES // max(1, self.n_features), INT8_BLOCK_MINIMA // vectors)
+            most = max(64, min(INT8_BLOCK_ROWS, most))
         chunks = max(1, (self.n_obs + most * workers - 1) // (most * workers)) * workers
-        multiple = self.kernels.tile_rows if self.wanted_path == VQ_PANELS else LANES_MULTIPLE
         self.block_rows = max(1, ((self.n_obs + chunks - 1) // chunks + multiple - 1) // multiple) * multiple
         self.workers = max(1, min(workers, (self.n_obs + self.block_rows - 1) // self.block_rows))
         # Whole panels, some for each thread.
         self.pack_step = max(1, 65536 // (self.n_features * self.kernels.panel + 1)) * self.kernels.panel
-        self.layout(NULL, &size)
-        self.memory = <char *>PyMem_RawMalloc(size + 64)
-        if self.memory == NULL:
-            raise MemoryError
-        self.layout(<char *>((<uintptr_t>self.memory + 63) // 64 * 64), &size)
-        if self.wanted_path == VQ_PANELS and rounds > 2:
-            self.allocate_bounds(8 if is_double else 4)
 
     cdef allocate_bounds(self, Py_ssize_t itemsize):
         """Memory for bounds, unless it is more than their documented share."""
@@ -194,48 +229,48 @@ cdef class Nearest:
                 raise MemoryError
 
     def __dealloc__(self):
-        PyMem_RawFree(self.memory)
+        vq_release(self.memory, self.n_bytes)
         PyMem_RawFree(self.drifts)
         PyMem_RawFree(self.lower)
 
-    cdef void layout(self, char *base, Py_ssize_t *size) noexcept:
-        """Place every array after base; with base NULL only the size counts."""
+    cdef Py_ssize_t layout(self, char *base) noexcept:
+        """Place every array after base; with base NULL only the size that it returns counts."""
         cdef char *cursor = base
         cdef Py_ssize_t k = self.n_codes, d = self.n_features, w
         cdef Py_ssize_t whole = (k + 2 * self.kernels.panel) * d
-        cdef bint scans = self.wanted_path != VQ_DIRECT, panels = self.wanted_path == VQ_PANELS
+        cdef bint scans = self.wanted_path != VQ_DIRECT, panels = self.wanted_path == VQ_PANELS, int8 = self.wanted_path == VQ_INT8
         cdef vq_scratch *scratch
         self.book.n_features = d
-        self.book.shift = <double *>take(&cursor, 8 * d)
-        self.book.shift_f32 = <float *>take(&cursor, 4 * d)
-        self.book.sq_norms = <double *>take(&cursor, 8 * k)
-        self.book.scores = <float *>take(&cursor, 4 * whole * scans)
-        self.book.half_norms = <float *>take(&cursor, 4 * (k + 2 * self.kernels.panel))
-        self.book.rows = <float *>take(&cursor, 4 * k * d * panels)
+        self.book.shift = <double *>vq_take(&cursor, 8 * d)
+        self.book.shift_f32 = <float *>vq_take(&cursor, 4 * d)
+        self.book.sq_norms = <double *>vq_take(&cursor, 8 * k)
+        self.book.scores = <float *>vq_take(&cursor, 4 * whole * (scans and not int8))
+        self.book.half_norms = <float *>vq_take(&cursor, 4 * (k + 2 * self.kernels.panel))
+        self.book.rows = <float *>vq_take(&cursor, 4 * k * d * (panels or int8))
         self.book.exact = NULL
         if d <= LANES_LIMIT or self.wanted_path == VQ_LANES:
-            self.book.exact = <double *>take(&cursor, 8 * (k + VQ_EXACT_GROUP) * d)
-        self.scratch = <vq_scratch *>take(&cursor, self.workers * sizeof(vq_scratch))
+            self.book.exact = <double *>vq_take(&cursor, 8 * (k + VQ_EXACT_GROUP) * d)
+        self.scratch = <vq_scratch *>vq_take(&cursor, self.workers * sizeof(vq_scratch))
         for w in range(self.workers):
             scratch = self.scratch + w if base != NULL else NULL
             self.layout_worker(scratch, &cursor)
-        size[0] = cursor - base
+        return cursor - base
 
     cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept:
         cdef vq_scratch placed
         cdef Py_ssize_t rows = self.block_rows, scanned = 0, listed = 0
         if self.wanted_path == VQ_PANELS:
             scanned, listed = rows, rows + self.kernels.tile_rows
-        placed.rows = <float *>take(cursor, 4 * scanned * self.n_features)
-        placed.bands = <float *>take(cursor, 4 * scanned)
-        placed.limits = <float *>take(cursor, 4 * scanned)
-        placed.candidates = <vq_candidates *>take(cursor, sizeof(vq_candidates) * scanned)
-        placed.sq_norms = <float *>take(cursor, 4 * scanned)
-        placed.upper = <float *>take(cursor, 4 * scanned)
-        placed.minima = <float *>take(cursor, 4 * listed)
-        placed.list = <int32_t *>take(cursor, 4 * listed)
-        placed.row = <double *>take(cursor, 8 * self.n_features)
-        placed.sq_dists = <double *>take(cursor, 8 * rows)
+        placed.rows = <float *>vq_take(cursor, 4 * scanned * self.n_features)
+        placed.bands = <float *>vq_take(cursor, 4 * scanned)
+        placed.limits = <float *>vq_take(cursor, 4 * scanned)
+        placed.candidates = <vq_candidates *>vq_take(cursor, sizeof(vq_candidates) * scanned)
+        placed.sq_norms = <float *>vq_take(cursor, 4 * scanned)
+        placed.upper = <float *>vq_take(cursor, 4 * scanned)
+        placed.minima = <float *>vq_take(cursor, 4 * listed)
+        placed.list = <int32_t *>vq_take(cursor, 4 * listed)
+        placed.row = <double *>vq_take(cursor, 8 * self.n_features)
+        placed.sq_dists = <double *>vq_take(cursor, 8 * rows)
         if scratch != NULL:
             scratch[0] = placed
 
@@ -254,6 +289,8 @@ cdef class Nearest:
             return
         if self.book.n_codes == 1:
             memset(codes, 0, n_rows * sizeof(int32_t))
+        elif job.path == VQ_INT8:
+            self.int8.run_block(&obs, block, n_rows, &self.book, scratch, worker, codes)
         elif self.can_follow:
             bounds.lower = self.lower + first * self.n_panels()
             bounds.row_step = self.block_rows
@@ -297,29 +334,32 @@ cdef class Nearest:
                 vq_team_enter(&team, threadid())
                 self.pack_parts(&team, threadid(), path, drifts)
 
-    cdef int pack(self, const double *code_book, Py_ssize_t n_codes, bint follow, bint *first_round) noexcept nogil:
+    cdef int pack(self, const double *code_book, Py_ssize_t n_codes, Assignment *job, bint follow) noexcept nogil:
         """Pack the code book for the path that it returns; bounds begin anew if they must."""
         cdef int path = self.wanted_path if n_codes > 1 else VQ_DIRECT
+        cdef bint keeps_scale
         follow = follow and self.can_follow and n_codes == self.book.n_codes
+        keeps_scale = self.has_scale and (follow or path == VQ_INT8 and self.int8.quantized)
         self.book.code_book = code_book
         self.book.n_codes = n_codes
-        first_round[0] = True
-        if path != VQ_DIRECT and follow:
+        if keeps_scale:
             self.pack_pass(-1, NULL)
-            if self.kernels.pack_scale(&self.book, self.obs_type, True):
-                self.pack_pass(path, self.drifts)
-                first_round[0] = False
-                return path
-        if path != VQ_DIRECT:
+            keeps_scale = self.kernels.pack_scale(&self.book, self.obs_type, True)
+        if path != VQ_DIRECT and not keeps_scale:
             self.kernels.pack_shift(&self.book, self.obs_type)
             self.pack_pass(-1, NULL)
-            if not self.kernels.pack_scale(&self.book, self.obs_type, False):
+            self.has_scale = self.kernels.pack_scale(&self.book, self.obs_type, False)
+            if not self.has_scale:
                 path = VQ_DIRECT
+        follow = follow and keeps_scale
         if n_codes > 1:
-            self.pack_pass(path, NULL)
-        self.can_follow = self.lower != NULL and path == VQ_PANELS
-        if self.can_follow:
+            self.pack_pass(path, self.drifts if follow else NULL)
+        if path == VQ_INT8:
+            self.int8.pack(&self.book, follow, job.warm, keeps_scale)
+        self.can_follow = path == VQ_PANELS and self.lower != NULL or path == VQ_INT8 and self.int8.keeps_bounds
+        if path == VQ_PANELS and self.can_follow and not follow:
             memset(self.drifts, 0, 4 * self.n_panels())
+        job.first_round = not follow
         return path
 
     cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil:
@@ -332,11 +372,13 @@ cdef class Nearest:
         cdef Py_ssize_t at_once = min(self.workers, omp_get_num_procs()) * \
             max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         cdef vq_team team
+        cdef bint trial  # the first blocks show what the int8 path is worth
         if n_codes != self.book.n_codes:
             job.warm = job.warm and not follow  # the codes are those of another code book
-        job.path = self.pack(code_book, n_codes, follow, &job.first_round)
+        job.path = self.pack(code_book, n_codes, job, follow)
+        trial = job.path == VQ_INT8 and job.first_round and not self.forced and n_blocks > 2 * self.workers
         while first < n_blocks:
-            vq_team_begin(&team, self.workers, first, min(n_blocks, first + at_once))
+            vq_team_begin(&team, self.workers, first, min(n_blocks, first + (self.workers if trial else at_once)))
             if self.workers == 1:  # no OpenMP: safe in a forked child
                 self.run_blocks(&team, 0, job)
             else:
@@ -345,10 +387,17 @@ cdef class Nearest:
                     self.run_blocks(&team, threadid(), job)
             if vq_team_stopped(&team):
                 return 0
-            first += at_once
+            first = team.last
+            if trial and self.int8.compared(first * self.block_rows) > INT8_HITS * n_codes:
+                with gil:
+                    self.settle_on(VQ_PANELS)
+                return self.run(code_book, n_codes, False, job)
+            trial = False
             if first < n_blocks:
                 with gil:
                     self.check_signals()
+        if job.path == VQ_INT8:
+            self.int8.quantized = self.int8.keeps_rows
         return 1
 
     cdef int check_signals(self) except -1:
@@ -357,6 +406,8 @@ cdef class Nearest:
             PyErr_CheckSignals()
         except BaseException:
             self.can_follow = False
+            if self.int8 is not None:
+                self.int8.quantized = False
             raise
         return 0
 
@@ -448,22 +499,29 @@ cdef Py_ssize_t take_part(const Pass *rows, Py_ssize_t part, vq_obs *obs) noexce
     return max(0, min(rows.part_rows, rows.n_rows - first))
 
 
-def magnitude(cnp.ndarray obs, int workers=1, isa=None):
-    """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite."""
+def magnitude(cnp.ndarray obs, int workers=1, isa=None, bint smallest=False):
+    """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite.
+
+    With smallest, the smallest one that is not zero instead; inf if there is none.
+    """
     cdef Py_ssize_t n_parts = max(1, min(workers, MOST_PARTS, cnp.PyArray_SIZE(obs) // ELEMENTS_PER_PART)), i
     cdef double[64] results  # MOST_PARTS
-    cdef double largest = 0
+    cdef double largest = 0, lowest = INFINITY
     cdef vq_team team
     cdef Pass rows
     begin_pass(&rows, obs, isa, n_parts)
     with nogil:
+        vq_team_begin(&team, n_parts, 0, n_parts)
         if n_parts == 1:
-            results[0] = rows.typed.magnitude(&rows.obs, rows.n_rows, rows.n_features)
+            magnitudes(&team, 0, &rows, smallest, results)
         else:
-            vq_team_begin(&team, n_parts, 0, n_parts)
             with parallel(num_threads=vq_team_threads(n_parts)):
                 vq_team_enter(&team, threadid())
-                magnitudes(&team, threadid(), &rows, results)
+                magnitudes(&team, threadid(), &rows, smallest, results)
+    if smallest:
+        for i in range(n_parts):
+            lowest = min(lowest, results[i])
+        return lowest
     for i in range(n_parts):
         if not results[i] <= largest:  # also a NaN
             largest = results[i]
@@ -472,12 +530,15 @@ def magnitude(cnp.ndarray obs, int workers=1, isa=None):
     return largest
 
 
-cdef void magnitudes(vq_team *team, int worker, const Pass *rows, double *results) noexcept nogil:
+cdef void magnitudes(vq_team *team, int worker, const Pass *rows, bint smallest, double *results) noexcept nogil:
     cdef Py_ssize_t part = vq_team_next(team, worker), n
     cdef vq_obs obs
     while part >= 0:
         n = take_part(rows, part, &obs)
-        results[part] = rows.typed.magnitude(&obs, n, rows.n_features)
+        if smallest:
+            results[part] = rows.typed.smallest(&obs, n, rows.n_features)
+        else:
+            results[part] = rows.typed.magnitude(&obs, n, rows.n_features)
         part = vq_team_next(team, worker)
 
 

@@ -11,7 +11,7 @@ cdef extern from "search.h" nogil:
         VQ_BYTES
         VQ_WORDS
         VQ_CHUNK
-        VQ_TILE
+        VQ_SEARCH_TILE
         VQ_SEARCH_ROWS
         VQ_TABLE_MULTIPLE
 

@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
+from .memory cimport vq_take
 from .nearest cimport kernels_of, view_obs
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
@@ -38,13 +39,6 @@ cdef double ELEMENTS_PER_THREAD = 1e5
 # Rows that a thread packs at once.
 cdef Py_ssize_t PACKED_AT_ONCE = 64 * VQ_CHUNK
 cdef Py_ssize_t MOST_ATTEMPTS = 3
-
-
-cdef char *take(char **cursor, Py_ssize_t n_bytes) noexcept nogil:
-    """The next n_bytes at a cache line's start."""
-    cdef char *start = cursor[0]
-    cursor[0] += (n_bytes + 63) // 64 * 64
-    return start
 
 
 cdef char *align(char *memory) noexcept nogil:
@@ -305,10 +299,10 @@ cdef class CodeSearch:
         plan.scratch = cursor
         cursor += plan.workers * plan.worker_bytes
         if plan.n_ranges > 1:
-            plan.part_keys = <double *>take(&cursor, 8 * n_parts * plan.job.k)
-            plan.part_ids = <int64_t *>take(&cursor, 8 * n_parts * plan.job.k)
-            plan.part_counts = <Py_ssize_t *>take(&cursor, sizeof(Py_ssize_t) * n_parts)
-            plan.part_bounds = <double *>take(&cursor, 8 * n_parts)
+            plan.part_keys = <double *>vq_take(&cursor, 8 * n_parts * plan.job.k)
+            plan.part_ids = <int64_t *>vq_take(&cursor, 8 * n_parts * plan.job.k)
+            plan.part_counts = <Py_ssize_t *>vq_take(&cursor, sizeof(Py_ssize_t) * n_parts)
+            plan.part_bounds = <double *>vq_take(&cursor, 8 * n_parts)
         plan.job.k = min(k, self.n)
         try:
             with nogil:
@@ -357,7 +351,7 @@ cdef class CodeSearch:
         plan.workers = max(1, min(workers, plan.n_groups * plan.n_ranges,
                                   <Py_ssize_t>min(1e6, 1 + ns * plan.n_groups / NS_PER_THREAD)))
         plan.worker_bytes = 4096 + plan.group * (per_query + sizeof(vq_query)) + 8 * job.books.n_padded
-        plan.worker_bytes += sizeof(vq_chunk_hit) * (VQ_TILE + 1) + sizeof(vq_lane_hit) * (VQ_CHUNK + 4)
+        plan.worker_bytes += sizeof(vq_chunk_hit) * (VQ_SEARCH_TILE + 1) + sizeof(vq_lane_hit) * (VQ_CHUNK + 4)
         if job.filtered:
             plan.worker_bytes += job.n_rows * 256 * self.kernels.lanes
         plan.worker_bytes = (plan.worker_bytes + 63) // 64 * 64
@@ -372,23 +366,23 @@ cdef class CodeSearch:
         cdef char *cursor = plan.scratch + worker * plan.worker_bytes
         cdef Py_ssize_t q
         cdef vq_query *query
-        scratch.queries = <vq_query *>take(&cursor, plan.group * sizeof(vq_query))
-        scratch.chunk_hits = <vq_chunk_hit *>take(&cursor, sizeof(vq_chunk_hit) * (VQ_TILE + 1))
-        scratch.lane_hits = <vq_lane_hit *>take(&cursor, sizeof(vq_lane_hit) * (VQ_CHUNK + 4))
-        scratch.row = <double *>take(&cursor, 8 * job.books.n_padded)
+        scratch.queries = <vq_query *>vq_take(&cursor, plan.group * sizeof(vq_query))
+        scratch.chunk_hits = <vq_chunk_hit *>vq_take(&cursor, sizeof(vq_chunk_hit) * (VQ_SEARCH_TILE + 1))
+        scratch.lane_hits = <vq_lane_hit *>vq_take(&cursor, sizeof(vq_lane_hit) * (VQ_CHUNK + 4))
+        scratch.row = <double *>vq_take(&cursor, 8 * job.books.n_padded)
         scratch.lanes = <uint8_t *>cursor
         if job.filtered:
-            scratch.lanes = <uint8_t *>take(&cursor, job.n_rows * 256 * self.kernels.lanes)
+            scratch.lanes = <uint8_t *>vq_take(&cursor, job.n_rows * 256 * self.kernels.lanes)
         for q in range(plan.group):
             query = &scratch.queries[q]
-            query.row = <double *>take(&cursor, 8 * job.books.n_padded)
-            query.centred = <float *>take(&cursor, 4 * job.books.n_padded)
-            query.table = <double *>take(&cursor, 8 * job.books.n_books * job.books.n_entries)
-            query.lowest = <double *>take(&cursor, 8 * (job.n_rows + job.books.n_books))
-            query.bytes = <uint8_t *>take(&cursor, job.n_rows * 256)
-            query.starts = <Py_ssize_t *>take(&cursor, 2 * sizeof(Py_ssize_t) * job.books.n_books)
-            query.keys = <double *>take(&cursor, 16 * job.capacity)
-            query.ids = <int64_t *>take(&cursor, 16 * job.capacity)
+            query.row = <double *>vq_take(&cursor, 8 * job.books.n_padded)
+            query.centred = <float *>vq_take(&cursor, 4 * job.books.n_padded)
+            query.table = <double *>vq_take(&cursor, 8 * job.books.n_books * job.books.n_entries)
+            query.lowest = <double *>vq_take(&cursor, 8 * (job.n_rows + job.books.n_books))
+            query.bytes = <uint8_t *>vq_take(&cursor, job.n_rows * 256)
+            query.starts = <Py_ssize_t *>vq_take(&cursor, 2 * sizeof(Py_ssize_t) * job.books.n_books)
+            query.keys = <double *>vq_take(&cursor, 16 * job.capacity)
+            query.ids = <int64_t *>vq_take(&cursor, 16 * job.capacity)
 
     cdef int run(self, Plan *plan, Py_ssize_t k) except -1 nogil:
         """All parts; KeyboardInterrupt is noticed within a second."""
@@ -550,9 +544,9 @@ cdef void rerank_some(vq_team *team, int worker, const Reranking *job) noexcept 
     cdef char *cursor
     if q >= 0:
         cursor = align(job.scratch + worker * job.worker_bytes)
-        row = <double *>take(&cursor, 8 * job.n_features)
-        query.keys = <double *>take(&cursor, 16 * n)
-        query.ids = <int64_t *>take(&cursor, 16 * n)
+        row = <double *>vq_take(&cursor, 8 * job.n_features)
+        query.keys = <double *>vq_take(&cursor, 16 * n)
+        query.ids = <int64_t *>vq_take(&cursor, 16 * n)
     while q >= 0:
         candidates = job.candidates + q * n
         found = 0

@@ -8,7 +8,7 @@ cdef extern from "team.h" nogil:
     int omp_in_parallel()
 
     ctypedef struct vq_team:
-        pass
+        long long last
 
     void vq_team_begin(vq_team *team, int workers, Py_ssize_t first, Py_ssize_t last)
     void vq_team_enter(vq_team *team, int worker)

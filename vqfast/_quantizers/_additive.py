@@ -48,7 +48,81 @@ _TEMPERATURE = 0.5
 
 
 class AdditiveQuantizer(SumQuantizer):
-    """Several code books whose words are added; the best sum is searched for."""
+    """Several code books whose words are added; the best sum is searched for.
+
+    Parameters
+    ----------
+    n_code_books : int
+        The number of code books.
+    n_codes : int, optional
+        The number of code words of each book, from 2 to 65536.
+    effort : {'default', 'high'}, optional
+        How long to search, see Notes. The attribute may be changed after a fit: that of
+        encoding is free to differ from that of training.
+    beam : int, optional
+        Partial tuples in the beam search that `encode` starts with; by default 2, with high
+        effort 8.
+    start : {None, 'product', 'opq'} or sequence of array_like, optional
+        What training starts from: a product quantizer, one with a rotation, or None for the
+        better of them. Given code books (n_codes, n_features) are tried beside both.
+    rng : {None, int, Generator, ...}, optional
+        Passed to ``numpy.random.default_rng`` by `fit`: the observations that the code words
+        start from.
+    workers : int, optional
+        Threads to use; None and -1 mean all that this process may use. No result depends on it.
+
+    Attributes
+    ----------
+    code_books : list of ndarray, each of shape (n_codes, n_features)
+        The code words: float32 if trained on float32, otherwise float64.
+    counts : list of ndarray, each of shape (n_codes,)
+        How many observations stand behind each code word.
+    training_distortions : list of float
+        Mean squared error on the training set of the start, of each step with the codes that it
+        begins with, and of the end; the last one is never above the first.
+
+    See Also
+    --------
+    ProductQuantizer : the fastest.
+    ResidualQuantizer : codes that can be cut short.
+
+    Notes
+    -----
+    `fit` starts from a product quantizer, chosen by three steps on 12288 observations, fits all
+    code books together by least squares, and repeats 8 times (high effort: 20): iterated local
+    search of the codes, 9 rounds (25) from the codes before, then least squares over the 8 (16)
+    best tuples of each observation, weighted by their errors. `encode` is a beam search in
+    any order of the books without duplicates [1]_, 2 wide (8), then 17 (33) rounds of local
+    search [2]_: half of the words are changed at random, and all are improved in turn until
+    nothing changes. The random numbers depend on the words alone.
+
+    With M books of K words of d features a beam takes O(beam M^3 K) additions an observation, a round
+    of local search about 3 M^2 K, besides O(M K d) for the inner products; high effort trains
+    about five times and encodes two and a half times as long. The table of inner products of code
+    words takes 2 (M K)^2 bytes, at most 128 MiB; larger or finer books are searched in float64
+    without one, about d times slower. `fit` needs 8 (M K)^2 bytes for the normal equations, beyond
+    8192 words it fits the books one after another.
+
+    An observation farther from the mean than four times the longest sum of words is shortened
+    to that length when it is encoded.
+
+    References
+    ----------
+    .. [1] A. Babenko, V. Lempitsky, "Additive quantization for extreme vector compression",
+       CVPR 2014.
+    .. [2] J. Martinez, J. Clement, H. H. Hoos, J. J. Little, "Revisiting additive quantization",
+       ECCV 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqfast import AdditiveQuantizer, ProductQuantizer
+    >>> rng = np.random.default_rng(0)
+    >>> obs = rng.normal(size=(1000, 3)) @ rng.normal(size=(3, 8))
+    >>> additive = AdditiveQuantizer(3, 16, rng=0).fit(obs)
+    >>> additive.distortion(obs) < ProductQuantizer(3, 16, rng=0).fit(obs).distortion(obs)
+    True
+    """
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "effort", "beam")
 
@@ -95,7 +169,26 @@ class AdditiveQuantizer(SumQuantizer):
         rng: Any = None,
         workers: int | None = None,
     ) -> Self:
-        """A quantizer with given code books, in any order."""
+        """A quantizer with given code books, in any order.
+
+        Parameters
+        ----------
+        code_books : sequence of array_like, each of shape (n_codes, n_features)
+            The code books, all of one width. They are copied.
+        effort, beam : optional
+            As in the constructor.
+        rng, workers : optional
+            As in the constructor.
+
+        Returns
+        -------
+        quantizer
+
+        Raises
+        ------
+        ValueError
+            If shapes do not go together or a value is not finite.
+        """
         books = as_code_books(code_books)
         quantizer = cls(len(books), books[0].shape[0], effort=effort, beam=beam, rng=rng, workers=workers)
         quantizer._set_given(books)

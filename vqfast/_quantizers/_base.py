@@ -30,6 +30,8 @@ class Quantizer:
     _parameters: ClassVar[tuple[str, ...]] = ()
     # Names of further fitted arrays, None or an array each.
     _extras: ClassVar[tuple[str, ...]] = ()
+    # Whether `_encode` refuses what is not finite as it reads it, which saves a pass.
+    _encode_checks: ClassVar[bool] = False
 
     n_code_books: int
     n_codes: int
@@ -66,7 +68,27 @@ class Quantizer:
     # ---- the verbs ---------------------------------------------------------------------------
 
     def fit(self, obs: ArrayLike) -> Self:
-        """Train the code books; what was learned before is forgotten."""
+        """Train the code books; what was learned before is forgotten.
+
+        Parameters
+        ----------
+        obs : array_like, shape (n_obs, n_features)
+            The training set, of at least `n_codes` observations, one a row. float32 and
+            float64 are read where they lie; integers of up to 16 bits become float32, other
+            numbers float64.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the shape does not go with the parameters or a value is not finite; before any
+            work and any random draw.
+        TypeError
+            If `obs` does not hold real numbers.
+        """
         workers = resolve_workers(self.workers)
         array = self._as_obs(obs, workers, for_fit=True)
         rng = np.random.default_rng(self.rng)
@@ -74,7 +96,21 @@ class Quantizer:
         return self
 
     def partial_fit(self, obs: ArrayLike) -> Self:
-        """Improve the code books by some more observations; the first call is a `fit`."""
+        """Improve the code books by some more observations; the first call is a `fit`.
+
+        The code words move to the least-squares solution for the new observations with their
+        codes, each held back by as many observations as it stands for already: a mean of all
+        its members, where only one code book covers a feature.
+
+        Parameters
+        ----------
+        obs : array_like, shape (n_obs, n_features)
+            More observations, any number; the first time as many as for `fit`.
+
+        Returns
+        -------
+        self
+        """
         if not self.is_fitted:
             return self.fit(obs)
         workers = resolve_workers(self.workers)
@@ -84,9 +120,28 @@ class Quantizer:
         return self
 
     def encode(self, obs: ArrayLike) -> NDArray[Any]:
-        """The codes of the observations, (n_obs, n_code_books) of the smallest unsigned integer."""
+        """The codes of observations.
+
+        Parameters
+        ----------
+        obs : array_like, shape (n_obs, n_features)
+            One observation a row.
+
+        Returns
+        -------
+        ndarray, shape (n_obs, n_code_books)
+            uint8, or uint16 with more than 256 codes. The codes of an observation depend
+            neither on its position, nor on the others, nor on the machine.
+
+        Raises
+        ------
+        ValueError
+            If there are no code books, the shape is wrong, or a value is not finite.
+        TypeError
+            If `obs` does not hold real numbers.
+        """
         workers = resolve_workers(self.workers)
-        array = self._as_obs(obs, workers)
+        array = self._as_obs(obs, workers, for_encode=True)
         codes = np.empty((array.shape[0], self.n_code_books), dtype=self.code_dtype)
         for first in range(0, array.shape[0], CHUNK_ROWS):
             rows = slice(first, first + CHUNK_ROWS)
@@ -94,7 +149,26 @@ class Quantizer:
         return codes
 
     def decode(self, codes: ArrayLike) -> NDArray[Any]:
-        """The vectors that the codes stand for, (n_obs, n_features)."""
+        """The vectors that codes stand for.
+
+        Parameters
+        ----------
+        codes : array_like of integers, shape (n_obs, n_code_books)
+            One tuple of codes a row.
+
+        Returns
+        -------
+        ndarray, shape (n_obs, n_features)
+            In the type of the code books; sums of code words are added in float64, in the
+            order of the books, and then rounded.
+
+        Raises
+        ------
+        ValueError
+            If there are no code books, the shape is wrong, or a code is out of range.
+        TypeError
+            If `codes` does not hold integers.
+        """
         workers = resolve_workers(self.workers)
         array = self._as_codes(codes)
         obs = np.empty((array.shape[0], self.n_features), dtype=self.dtype)
@@ -104,7 +178,17 @@ class Quantizer:
         return obs
 
     def distortion(self, obs: ArrayLike) -> float:
-        """The mean squared Euclidean distance of the observations to their decoded codes."""
+        """The mean squared Euclidean distance of observations to their decoded codes.
+
+        Parameters
+        ----------
+        obs : array_like, shape (n_obs, n_features)
+            At least one observation.
+
+        Returns
+        -------
+        float
+        """
         workers = resolve_workers(self.workers)
         array = self._as_obs(obs, workers)
         if not array.shape[0]:
@@ -117,14 +201,43 @@ class Quantizer:
         return total / int(array.shape[0])
 
     def save(self, path: Path) -> None:
-        """Write the quantizer to an uncompressed ``.npz`` file of plain arrays."""
+        """Write the quantizer to an uncompressed ``.npz`` file of plain arrays, without pickle.
+
+        The file is complete or not there: one of that name is replaced at the very end. `rng`
+        and `workers` are not saved.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Name of the file, used as it is.
+        """
         self._check_fitted()
         parameters = {name: getattr(self, name) for name in self._parameters}
         write(path, type(self).__name__, parameters, self._arrays())
 
     @classmethod
     def load(cls, path: Path, *, rng: Any = None, workers: int | None = None) -> Self:
-        """The quantizer in a file that `save` of the same class wrote."""
+        """The quantizer in a file that `save` of the same class wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Name of the file.
+        rng, workers : optional
+            As in the constructor.
+
+        Returns
+        -------
+        quantizer
+            Equal to the one that was saved.
+
+        Raises
+        ------
+        ValueError
+            If the file is cut, damaged, foreign, or holds a quantizer of another class.
+        OSError
+            If there is no such file, or it cannot be read.
+        """
         parameters, arrays = read(path, cls.__name__)
         try:
             quantizer = cls(**parameters, rng=rng, workers=workers)
@@ -215,11 +328,13 @@ class Quantizer:
         if not self.code_books:
             raise ValueError(f"this {type(self).__name__} has no code books yet: call fit, or from_code_books")
 
-    def _as_obs(self, obs: ArrayLike, workers: int, for_fit: bool = False, name: str = "obs") -> NDArray[Any]:
+    def _as_obs(
+        self, obs: ArrayLike, workers: int, for_fit: bool = False, for_encode: bool = False, name: str = "obs"
+    ) -> NDArray[Any]:
         """The observations as a finite float32 or float64 matrix of the right width."""
         if not for_fit:
             self._check_fitted()
-        array = as_array(obs, name, True, workers)
+        array = as_array(obs, name, True, workers, deferred=for_encode and self._encode_checks)
         check_real(array.dtype)
         if array.ndim != 2:
             raise ValueError(f"{name} must be 2-d, (n_{name}, n_features), got shape {array.shape}")

@@ -48,7 +48,9 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
             found, parameters = header["format"], header["parameters"]
             found_kind = header["class"]
         except Exception as error:
-            raise ValueError(f"{os.fspath(path)!r} is not a file of a vqfast quantizer, or is damaged: {error}") from error
+            raise ValueError(
+                f"{os.fspath(path)!r} is not a file of a vqfast quantizer, or is damaged: {error}"
+            ) from error
     if found != _FORMAT or not isinstance(parameters, dict):
         raise ValueError(f"{os.fspath(path)!r} has the unknown format {found!r}")
     if found_kind != kind:

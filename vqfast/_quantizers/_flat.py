@@ -14,16 +14,79 @@ from ._training import ROUNDS, k_means, nearest_codes
 
 
 class VectorQuantizer(Searchable):
-    """One code book: every observation becomes the index of its nearest code word."""
+    """One code book: an observation becomes the index of its nearest code word.
+
+    Parameters
+    ----------
+    n_codes : int, optional
+        The number of code words, from 2 to 65536.
+    rng : {None, int, Generator, ...}, optional
+        Passed to ``numpy.random.default_rng`` by `fit`: the observations that the code words
+        start from.
+    workers : int, optional
+        Threads to use; None and -1 mean all that this process may use. No result depends on it.
+
+    Attributes
+    ----------
+    code_books : list of one ndarray, shape (n_codes, n_features)
+        The code words: float32 if trained on float32, otherwise float64.
+    counts : list of one ndarray, shape (n_codes,)
+        How many observations stand behind each code word.
+
+    See Also
+    --------
+    vq, kmeans2 : the same as functions.
+    ProductQuantizer : many more code words for the memory of few.
+
+    Notes
+    -----
+    `fit` runs 15 rounds of Lloyd's algorithm with long steps [1]_ from different random
+    observations; words that lose all members move to the observations farthest from their
+    words. It takes O(n_obs n_codes n_features) a round; memory as for `kmeans2`. `encode` is exact:
+    the code is the argmin of ``sum((x - c)**2)`` in float64, the lowest index on ties.
+
+    References
+    ----------
+    .. [1] R. M. Gray, "Vector quantization", IEEE ASSP Magazine 1 (1984) 4-29.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqfast import VectorQuantizer
+    >>> obs = np.random.default_rng(0).normal(size=(1000, 8))
+    >>> quantizer = VectorQuantizer(16, rng=0).fit(obs)
+    >>> quantizer.encode(obs[:3]).shape
+    (3, 1)
+    >>> quantizer.distortion(obs) < VectorQuantizer(4, rng=0).fit(obs).distortion(obs)
+    True
+    """
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_codes",)
+    _encode_checks: ClassVar[bool] = True
 
     def __init__(self, n_codes: int = 256, *, rng: Any = None, workers: int | None = None) -> None:
         super().__init__(1, n_codes, rng, workers)
 
     @classmethod
     def from_code_books(cls, code_books: ArrayLike, *, rng: Any = None, workers: int | None = None) -> Self:
-        """A quantizer with a given code book, in a sequence of length one."""
+        """A quantizer with a given code book, in a sequence of length one.
+
+        Parameters
+        ----------
+        code_books : sequence of array_like, each of shape (n_codes, n_features)
+            One code book. They are copied.
+        rng, workers : optional
+            As in the constructor.
+
+        Returns
+        -------
+        quantizer
+
+        Raises
+        ------
+        ValueError
+            If shapes do not go together or a value is not finite.
+        """
         books = as_code_books(code_books)
         quantizer = cls(books[0].shape[0], rng=rng, workers=workers)
         quantizer._set_given(books)

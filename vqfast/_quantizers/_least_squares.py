@@ -50,16 +50,15 @@ class NormalEquations:
         return solution
 
 
-def _solve(
-    counts: NDArray[np.float64], sums: NDArray[np.float64], ridge: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _solve(counts: NDArray[np.float64], sums: NDArray[np.float64], ridge: NDArray[np.float64]) -> NDArray[np.float64]:
     """(counts + diag(ridge)) X = sums, from the upper triangle of counts, which is overwritten."""
     from scipy.linalg import cho_factor, cho_solve
 
     counts.flat[:: len(counts) + 1] += ridge
     factor = cho_factor(counts.T, lower=True, overwrite_a=True, check_finite=False)
     right = np.asfortranarray(sums.reshape(len(counts), -1))
-    return np.ascontiguousarray(cho_solve(factor, right, overwrite_b=True, check_finite=False)).reshape(sums.shape)
+    solution = np.asarray(cho_solve(factor, right, overwrite_b=True, check_finite=False), dtype=FLOAT64, order="C")
+    return solution.reshape(sums.shape)
 
 
 def mean_of(obs: NDArray[Any], workers: int) -> NDArray[np.float64]:

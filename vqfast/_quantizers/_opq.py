@@ -83,5 +83,3 @@ def rotated(obs: NDArray[Any], matrix: NDArray[np.float64], workers: int) -> NDA
     products = np.empty((obs.shape[0], matrix.shape[1]), dtype=obs.dtype)
     rotate(obs, np.ascontiguousarray(matrix), products, workers)
     return products
-
-

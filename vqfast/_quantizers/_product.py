@@ -15,10 +15,71 @@ from ._training import ROUNDS, k_means, lloyd_rounds, nearest_codes
 
 
 class ProductQuantizer(Searchable):
-    """Several code books side by side, each for some of the features."""
+    """Several code books side by side, each for some of the features.
+
+    Parameters
+    ----------
+    n_code_books : int
+        The number of parts that the features are cut into, in their order; the first ones are
+        one longer if it does not divide them.
+    n_codes : int, optional
+        The number of code words of each book, from 2 to 65536.
+    rotation : {None, 'opq'}, optional
+        Whether to train a rotation before the cut. It pays where the order of the features
+        means nothing or their variances differ.
+    rng : {None, int, Generator, ...}, optional
+        Passed to ``numpy.random.default_rng`` by `fit`: the observations that the code words
+        start from.
+    workers : int, optional
+        Threads to use; None and -1 mean all that this process may use. No result depends on it.
+
+    Attributes
+    ----------
+    code_books : list of ndarray, each of shape (n_codes, n_features_of_book)
+        The code words: float32 if trained on float32, otherwise float64.
+    counts : list of ndarray, each of shape (n_codes,)
+        How many observations stand behind each code word.
+    splits : list of slice
+        The features of each code book.
+    rotation_matrix : ndarray, shape (n_features, n_features), or None
+        Observations times this matrix are what the code books are for.
+
+    See Also
+    --------
+    AdditiveQuantizer : about 0.6 of the error, at 60 times the time to encode.
+
+    Notes
+    -----
+    `fit` runs 15 rounds of k-means in each part. With a rotation, 21 times before that the code
+    words move to their means and the rotation to the solution of the Procrustes problem, an SVD
+    of an n_features square matrix, on at most 65536 observations; the best is kept [2]_.
+    `encode` is exact as `vq` is and takes O(n_codes n_features); O(n_features^2) more with
+    a rotation. Memory besides input and output: a copy of the rotated observations in `fit`,
+    of 32768 rows in `encode`.
+
+    References
+    ----------
+    .. [1] H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor search",
+       IEEE Transactions on Pattern Analysis and Machine Intelligence 33 (2011) 117-128.
+    .. [2] T. Ge, K. He, Q. Ke, J. Sun, "Optimized product quantization for approximate nearest
+       neighbor search", CVPR 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqfast import ProductQuantizer
+    >>> obs = np.random.default_rng(0).normal(size=(1000, 8)).astype("f4")
+    >>> quantizer = ProductQuantizer(4, 16, rng=0).fit(obs)
+    >>> codes = quantizer.encode(obs)
+    >>> codes.shape, codes.dtype
+    ((1000, 4), dtype('uint8'))
+    >>> quantizer.decode(codes).dtype
+    dtype('float32')
+    """
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "rotation")
     _extras: ClassVar[tuple[str, ...]] = ("rotation_matrix",)
+    _encode_checks: ClassVar[bool] = True
 
     rotation: str | None
     rotation_matrix: NDArray[np.float64] | None
@@ -47,7 +108,26 @@ class ProductQuantizer(Searchable):
         rng: Any = None,
         workers: int | None = None,
     ) -> Self:
-        """A quantizer with given code books, for the features in their order."""
+        """A quantizer with given code books, for the features in their order.
+
+        Parameters
+        ----------
+        code_books : sequence of array_like, each of shape (n_codes, n_features_of_book)
+            The code books; together as wide as an observation. They are copied.
+        rotation_matrix : array_like, shape (n_features, n_features), optional
+            An orthogonal matrix that observations are multiplied with first.
+        rng, workers : optional
+            As in the constructor.
+
+        Returns
+        -------
+        quantizer
+
+        Raises
+        ------
+        ValueError
+            If shapes do not go together or a value is not finite.
+        """
         books = as_code_books(code_books)
         matrix = None
         if rotation_matrix is not None:

@@ -20,7 +20,70 @@ _JOINT_STEPS = 3
 
 
 class ResidualQuantizer(SumQuantizer):
-    """Several code books one after another, each for what the ones before left over."""
+    """Several code books one after another, each for what the ones before left over.
+
+    Parameters
+    ----------
+    n_code_books : int
+        The number of code books.
+    n_codes : int, optional
+        The number of code words of each book, from 2 to 65536.
+    beam : int, optional
+        Partial tuples that a search goes on with, from 1 (greedy) to 1024.
+    rng : {None, int, Generator, ...}, optional
+        Passed to ``numpy.random.default_rng`` by `fit`: the observations that the code words
+        start from.
+    workers : int, optional
+        Threads to use; None and -1 mean all that this process may use. No result depends on it.
+
+    Attributes
+    ----------
+    code_books : list of ndarray, each of shape (n_codes, n_features)
+        The code words, in the order of the stages: float32 if trained on float32, otherwise
+        float64.
+    counts : list of ndarray, each of shape (n_codes,)
+        How many observations stand behind each code word.
+    training_distortions : list of float
+        Mean squared error on the training set after each step of the last fit; it never rises.
+
+    See Also
+    --------
+    AdditiveQuantizer : less error, but its codes cannot be cut short.
+
+    Notes
+    -----
+    The first code books alone are a coarser quantizer: codes may be cut to any length.
+
+    `fit` trains each book by 12 rounds of k-means on what is left over, searches all codes
+    with the beam, and then three times fits all books together to the codes, by the
+    normal equations (counts of pairs of words and sums of observations; a float64 Cholesky
+    factorisation of n_words = n_code_books n_codes rows), and searches codes anew, keeping for
+    each observation the better ones. Beyond 8192 words the books are fitted one after another.
+
+    `encode` adds rows of a table of the inner products of code words, in integers: with M
+    books of K words of d features O(M K d + beam K M^2) an observation. The table takes 2 n_words^2
+    bytes, at most 128 MiB; larger or finer books are searched in float64 without a table, in
+    O(beam M K d). `fit` needs memory for a copy of the observations and 8 n_words^2 bytes.
+
+    References
+    ----------
+    .. [1] Y. Chen, T. Guan, C. Wang, "Approximate nearest neighbor search by residual vector
+       quantization", Sensors 10 (2010) 11259-11273.
+    .. [2] A. Babenko, V. Lempitsky, "Additive quantization for extreme vector compression",
+       CVPR 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqfast import ResidualQuantizer
+    >>> obs = np.random.default_rng(0).normal(size=(1000, 8))
+    >>> quantizer = ResidualQuantizer(3, 16, rng=0).fit(obs)
+    >>> codes = quantizer.encode(obs)
+    >>> coarse = ResidualQuantizer.from_code_books(quantizer.code_books[:2])
+    >>> errors = [np.square(obs - q.decode(codes[:, :m])).sum() for q, m in ((coarse, 2), (quantizer, 3))]
+    >>> bool(errors[0] > errors[1])
+    True
+    """
 
     _parameters: ClassVar[tuple[str, ...]] = ("n_code_books", "n_codes", "beam")
     _ordered: ClassVar[bool] = True
@@ -42,7 +105,26 @@ class ResidualQuantizer(SumQuantizer):
     def from_code_books(
         cls, code_books: ArrayLike, *, beam: int = 5, rng: Any = None, workers: int | None = None
     ) -> Self:
-        """A quantizer with given code books, in their order."""
+        """A quantizer with given code books, in their order.
+
+        Parameters
+        ----------
+        code_books : sequence of array_like, each of shape (n_codes, n_features)
+            The code books, all of one width. They are copied.
+        beam : int, optional
+            As in the constructor.
+        rng, workers : optional
+            As in the constructor.
+
+        Returns
+        -------
+        quantizer
+
+        Raises
+        ------
+        ValueError
+            If shapes do not go together or a value is not finite.
+        """
         books = as_code_books(code_books)
         quantizer = cls(len(books), books[0].shape[0], beam=beam, rng=rng, workers=workers)
         quantizer._set_given(books)

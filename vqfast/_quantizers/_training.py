@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .._core.lloyd import Means
 from .._core.nearest import Nearest
-from .._validation import FLOAT64
+from .._validation import FLOAT64, not_finite
 
 # Code words step so many times as far as to the mean of their members, except in the last
 # rounds. Every step of a length below 2 lowers the error. With 16 features (SIFT descriptors,
@@ -25,9 +25,11 @@ ROUNDS = 15
 
 
 def nearest_codes(obs: NDArray[Any], book: NDArray[Any], workers: int) -> NDArray[np.int32]:
-    """The code of every observation in one code book, exactly."""
+    """The code of every observation in one code book, exactly; observations are checked on the way."""
     codes = np.empty(obs.shape[0], dtype=np.int32)
-    Nearest(obs, book.shape[0], workers).assign(np.require(book, FLOAT64, ["C"]), codes)
+    search = Nearest(obs, book.shape[0], workers)
+    if not search.assign(np.require(book, FLOAT64, ["C"]), codes, check_finite=True):
+        raise not_finite("obs")
     return codes
 
 

@@ -10,13 +10,14 @@
  * which needs no residual. Observations and words are taken less shifts, which changes no
  * difference of complete tuples, but centres incomplete ones. There are two forms of it.
  *
- * Integers (cross is not NULL). Observations and code words are rounded to 16 bits: scaled to a length of VQ_SUM_LENGTH, an observation by itself, the words by their
- * longest one, so that no inner product leaves int32. U is rounded to int32 and G to int16,
- * in units of `unit`. From the 16-bit numbers on everything but the product of an inner
- * product with its unit (one float multiplication) is done in integers: the energy of a
- * tuple does not depend on the order in which its words were found, on the instruction set,
- * or on the other observations. An observation longer than `longest` is shortened to it,
- * which keeps energies below 2^29; a missing code word has the energy VQ_SUM_MISSING.
+ * Integers (cross is not NULL). Observations and code words are rounded to 16 bits, scaled to
+ * a length of VQ_SUM_LENGTH, an observation by itself, the words by their longest one, so that
+ * no inner product leaves int32. U is rounded to int32 and G to int16, in units of `unit`. From
+ * the 16-bit numbers on everything but the product of an inner product with its unit (one
+ * float multiplication) is done in integers: the energy of a tuple does not depend on the
+ * order in which its words were found, on the instruction set, or on the other observations.
+ * An observation longer than `longest` is shortened to it, which keeps energies within 2^29;
+ * a missing code word has the energy VQ_SUM_MISSING.
  *
  * Direct (cross is NULL). A row of energies is |c|^2 - 2 <r, c> in double, r being x less
  * the other words of the tuple in the order of the books, inner products in the order of the
@@ -140,14 +141,15 @@ struct vq_additive_kernels {
     /* Search the tuples of n_rows observations. codes is (n_rows, n_books); kept (n_rows,
      * n_kept, n_books), by energy, and kept_energies (n_rows, n_kept), squared errors with
      * +inf where there are fewer, may be NULL. */
-    void (*search)(const vq_sum_books *books, const vq_sum_search *how, const vq_obs *obs, int obs_type, ptrdiff_t n_rows, vq_sum_scratch *scratch, uint16_t *codes,
-                   uint16_t *kept, double *kept_energies);
+    void (*search)(const vq_sum_books *books, const vq_sum_search *how, const vq_obs *obs, int obs_type,
+                   ptrdiff_t n_rows, vq_sum_scratch *scratch, uint16_t *codes, uint16_t *kept, double *kept_energies);
 
     /* The vectors of n_rows tuples into obs, (n_rows, n_features) of the books' decoded_type. */
     void (*decode)(const vq_sum_books *books, const uint16_t *codes, ptrdiff_t n_rows, double *vector, void *obs);
 
     /* Squared distances of observations to the vectors of their tuples, by the double formula. */
-    void (*sq_errors)(const vq_sum_books *books, const vq_obs *obs, int obs_type, const uint16_t *codes, ptrdiff_t n_rows, double *vector, double *sq_errors);
+    void (*sq_errors)(const vq_sum_books *books, const vq_obs *obs, int obs_type, const uint16_t *codes,
+                      ptrdiff_t n_rows, double *vector, double *sq_errors);
 
     /* The part of the normal equations that belongs to the books l <= m, in the order of the
      * rows: counts[l n_codes + i][m n_codes + k] += weight, for every kept tuple with words i
@@ -157,16 +159,15 @@ struct vq_additive_kernels {
                        ptrdiff_t n_books, ptrdiff_t n_codes, ptrdiff_t l, ptrdiff_t m, double *counts);
 
     /* sums[m n_codes + k][j] += weight (x_j - shift_j) over the features first <= j < last. */
-    void (*add_sums)(const vq_obs *obs, int obs_type, const uint16_t *codes, const double *weights, ptrdiff_t n_rows, ptrdiff_t n_kept,
-                     ptrdiff_t n_books, ptrdiff_t n_codes, ptrdiff_t n_features, const double *shift, ptrdiff_t m,
-                     double *vector, double *sums);
+    void (*add_sums)(const vq_obs *obs, int obs_type, const uint16_t *codes, const double *weights, ptrdiff_t n_rows,
+                     ptrdiff_t n_kept, ptrdiff_t n_books, ptrdiff_t n_codes, ptrdiff_t n_features, const double *shift,
+                     ptrdiff_t m, double *vector, double *sums);
 
     /* products[i][o] = sum over j, in order, of x_ij matrix[j][o], rounded to obs_type; matrix is
      * (n_features, n_outputs) double, vector scratch of 4 (n_features + n_outputs). */
-    void (*rotate)(const vq_obs *obs, int obs_type, ptrdiff_t n_rows, ptrdiff_t n_features, const double *matrix, ptrdiff_t n_outputs, double *vector, void *products);
+    void (*rotate)(const vq_obs *obs, int obs_type, ptrdiff_t n_rows, ptrdiff_t n_features, const double *matrix,
+                   ptrdiff_t n_outputs, double *vector, void *products);
 };
-
-typedef struct vq_additive_kernels vq_additive_kernels;
 
 static inline const vq_additive_kernels *vq_additive_of(const vq_kernels *kernels) { return kernels->additive; }
 

@@ -62,8 +62,8 @@ enum { GROUP_VECTORS = VQ_SUM_GROUP / VL };
 
 /* Rows tile by tile against groups of words: dots[r * stride + w]. Called with constants, so
  * that the sums stay in registers. */
-INLINE void dot_tile(const int16_t *rows, const int16_t *words, ptrdiff_t n_pairs, const int n_rows, const int n_vectors,
-                     ptrdiff_t stride, int32_t *dots)
+INLINE void dot_tile(const int16_t *rows, const int16_t *words, ptrdiff_t n_pairs, const int n_rows,
+                     const int n_vectors, ptrdiff_t stride, int32_t *dots)
 {
     vi acc[8][4];
 #pragma GCC unroll 8
@@ -551,8 +551,7 @@ static void search_tuples(const vq_sum_books *books, const vq_sum_search *how, c
     if (books->cross) {
         load_unaries(books, obs, obs_type, n_rows, scratch);
         for (ptrdiff_t i = 0; i < n_rows; i++) {
-            sum_state state = {books, scratch->unaries + i * books->n_books * books->width,
-                               scratch->chosen, NULL};
+            sum_state state = {books, scratch->unaries + i * books->n_books * books->width, scratch->chosen, NULL};
             search_integer(&state, how, scratch, scratch->sq_norms[i], codes + i * books->n_books,
                            kept ? kept + i * how->n_kept * books->n_books : NULL,
                            kept ? kept_energies + i * how->n_kept : NULL);

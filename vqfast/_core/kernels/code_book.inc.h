@@ -181,6 +181,9 @@ static void pack_codes(vq_code_book *book, int path, ptrdiff_t first, ptrdiff_t 
     if (path == VQ_LANES)
         for (ptrdiff_t k = first; k < last; k++)
             packed_row(book, k, -1, book->scores + k * book->n_features);
+    else if (path == VQ_INT8)
+        for (ptrdiff_t k = first; k < last; k++)
+            packed_row(book, k, 1, book->rows + k * book->n_features);
     else
         for (ptrdiff_t k = first; k < last; k += PANEL)
             pack_panel(book, k, last - k < PANEL ? last - k : PANEL, drifts ? drifts + k / PANEL : NULL);

@@ -6,11 +6,14 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "additive.h"
+#include "int8.h"
 #include "kernels.h"
 #include "simd.h"
+#include "tiles.h"
 
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -23,6 +26,13 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "direct.inc.h"
 #include "scan.inc.h"
 #include "few.inc.h"
+#include "tiles.inc.h"
+#if defined(__AVX512VNNI__)
+#define HAVE_INT8 1
+#include "int8.inc.h"
+#else
+#define HAVE_INT8 0
+#endif
 
 #define REAL float
 #define REAL_BITS int32_t
@@ -31,6 +41,9 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define TYPED_SHIFT(book) ((book)->shift_f32)
 #define LOAD8 load8_f32
 #include "obs.inc.h"
+#if HAVE_INT8
+#include "int8_obs.inc.h"
+#endif
 #undef REAL
 #undef REAL_BITS
 #undef REAL_UBITS
@@ -45,6 +58,9 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define TYPED_SHIFT(book) ((book)->shift)
 #define LOAD8 load8_f64
 #include "obs.inc.h"
+#if HAVE_INT8
+#include "int8_obs.inc.h"
+#endif
 
 #include "additive.inc.h"
 #include "search.inc.h"
@@ -91,6 +107,30 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
         .move_rows = move_rows_##type,                                                                                 \
     }
 
+#if HAVE_INT8
+static const vq_int8_kernels int8_kernels = {
+    .arrange = int8_arrange,
+    .pack = int8_pack,
+    .follow = int8_follow,
+    .typed =
+        {
+            [VQ_FLOAT32] = {int8_quantize_f32, int8_assign_f32},
+            [VQ_FLOAT64] = {int8_quantize_f64, int8_assign_f64},
+        },
+};
+#define INT8_KERNELS &int8_kernels
+#else
+#define INT8_KERNELS NULL
+#endif
+
+static const vq_tile_kernels tile_kernels = {
+    .order = tiles_order,
+    .sort = tiles_sort,
+    .fill = tiles_fill,
+    .enclose = tiles_enclose,
+    .assign = tiles_assign,
+};
+
 const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .name = TEXT(VQ_ISA),
     .panel = PANEL,
@@ -102,6 +142,8 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .assign_few = assign_few,
     .roots = roots,
     .peak = peak,
+    .int8 = INT8_KERNELS,
+    .tiles = &tile_kernels,
     .typed =
         {
             [VQ_FLOAT32] = TYPED_TABLE(f32),

@@ -52,7 +52,7 @@
 enum { VQ_FLOAT32 = 0, VQ_FLOAT64 = 1 };
 
 /* How a block of observations is compared with the code book. */
-enum { VQ_DIRECT = 0, VQ_LANES = 1, VQ_PANELS = 2, VQ_N_PATHS = 3 };
+enum { VQ_DIRECT = 0, VQ_LANES = 1, VQ_PANELS = 2, VQ_N_PATHS = 3, VQ_INT8 = 3 };
 
 enum {
     VQ_CANDIDATES = 15,     /* fills two cache lines, see vq_candidates */
@@ -78,7 +78,7 @@ typedef struct {
  *                      vectors; a missing code word is zero
  *  half_norms  (n_codes rounded up to whole vectors) float, |z|^2 / 2; +inf for a
  *              missing or non-finite code word
- *  rows        panels: (n_codes, n_features) float, z; for the warm start
+ *  rows        panels and int8: (n_codes, n_features) float, z
  *  exact       few features: (n_groups, n_features, VQ_EXACT_GROUP) double, the
  *              code book with code words side by side; may be NULL for direct
  */
@@ -160,22 +160,22 @@ typedef struct {
     void (*min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *code_word,
                          double *row, double *sq_dists);
 
-    /* sums[codes[i], j] += weight_i * x_ij for first <= j < last, in the order of i.
-     * weights may be NULL. */
-    void (*add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
-                     const int32_t *codes, const double *weights, double *sums);
+    /* sum[j] += weight_i * x_ij over the listed observations i, in their order. weights may be
+     * NULL. */
+    void (*add_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
+                     const double *weights, double *sum);
 
-    /* Where old[i] != codes[i], take observation i out of row old[i] of the fixed-point
-     * sums (unless it is negative) and add it to row codes[i]. A row of sums is (2,
-     * n_features): an element is added as the integer part h of t = x * weight * factor and
-     * that of (t - h) * low_factor, so the result does not depend on the order. */
-    void (*move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
-                      const int32_t *old, const int32_t *codes, const double *weights, double factor, double low_factor,
-                      int64_t *sums);
+    /* The same in fixed point; a listed ~i takes observation i out. sum is (2, n_features): an
+     * element is added as the integer part h of t = x * weight * factor and that of
+     * (t - h) * low_factor, so the result does not depend on the order. */
+    void (*move_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
+                      const double *weights, double factor, double low_factor, int64_t *sum);
 } vq_typed_kernels;
 
-/* Families of kernels with a contract of their own. */
-struct vq_additive_kernels; /* additive.h */
+typedef struct vq_int8_kernels vq_int8_kernels; /* int8.h */
+typedef struct vq_tile_kernels vq_tile_kernels; /* tiles.h */
+typedef struct vq_additive_kernels vq_additive_kernels; /* additive.h */
+typedef struct vq_search_kernels vq_search_kernels; /* search.h */
 
 /* One row of the table of instruction sets. */
 typedef struct {
@@ -208,10 +208,12 @@ typedef struct {
      * the benchmark. Returns the number of floating-point operations of one. */
     double (*peak)(ptrdiff_t n_repetitions, float *sink);
 
-    vq_typed_kernels typed[2];
+    const vq_int8_kernels *int8; /* NULL without 8-bit dot products */
+    const vq_tile_kernels *tiles;
+    const vq_additive_kernels *additive;
+    const vq_search_kernels *search;
 
-    const struct vq_additive_kernels *additive;
-    const struct vq_search_kernels *search; /* search.h */
+    vq_typed_kernels typed[2];
 } vq_kernels;
 
 /* Rows of the table, dispatch.c. */

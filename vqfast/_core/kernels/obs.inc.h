@@ -321,46 +321,60 @@ static double TYPED(smallest)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_f
     return smallest;
 }
 
-static void TYPED(add_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
-                            const int32_t *codes, const double *weights, double *sums)
+/* The rows of a list are far apart in memory. */
+INLINE void TYPED(fetch_row)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_features)
 {
-    for (ptrdiff_t i = 0; i < n_rows; i++) {
-        const REAL *x = TYPED(row)(obs, i);
-        double *sum = sums + codes[i] * n_features;
-        const ptrdiff_t stride = obs->feature_stride;
+    const char *x = (const char *)TYPED(row)(obs, i);
+    const ptrdiff_t size = n_features * obs->feature_stride * (ptrdiff_t)sizeof(REAL), most = size < 512 ? size : 512;
+    for (ptrdiff_t j = 0; j < most; j += 64)
+        __builtin_prefetch(x + j);
+}
+
+static void TYPED(add_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
+                            const double *weights, double *sum)
+{
+    const ptrdiff_t stride = obs->feature_stride;
+    for (ptrdiff_t e = 0; e < n_listed; e++) {
+        const REAL *x = TYPED(row)(obs, list[e]);
+        if (e + 4 < n_listed)
+            TYPED(fetch_row)(obs, list[e + 4], n_features);
         if (weights)
-            for (ptrdiff_t j = first; j < last; j++)
-                sum[j] += (double)x[j * stride] * weights[i];
+            for (ptrdiff_t j = 0; j < n_features; j++)
+                sum[j] += (double)x[j * stride] * weights[list[e]];
         else if (stride == 1)
-            for (ptrdiff_t j = first; j < last; j++)
+            for (ptrdiff_t j = 0; j < n_features; j++)
                 sum[j] += (double)x[j];
         else
-            for (ptrdiff_t j = first; j < last; j++)
+            for (ptrdiff_t j = 0; j < n_features; j++)
                 sum[j] += (double)x[j * stride];
     }
 }
 
-static void TYPED(move_rows)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, ptrdiff_t first, ptrdiff_t last,
-                             const int32_t *old, const int32_t *codes, const double *weights, double factor,
-                             double low_factor, int64_t *sums)
+/* Called with a constant stride where it is 1. */
+INLINE void TYPED(move_row)(const REAL *x, ptrdiff_t stride, ptrdiff_t n_features, double unit, double low_factor,
+                            int64_t *sum)
 {
-    for (ptrdiff_t i = 0; i < n_rows; i++) {
-        if (old[i] == codes[i])
-            continue;
-        const REAL *x = TYPED(row)(obs, i);
-        const double unit = weights ? factor * weights[i] : factor;
-        int64_t *into = sums + 2 * n_features * codes[i], *into_low = into + n_features;
-        /* Taking out of no row is done as taking nothing out of the same row. */
-        int64_t *out = sums + 2 * n_features * (old[i] < 0 ? codes[i] : old[i]), *out_low = out + n_features;
-        const int64_t taken = old[i] < 0 ? 0 : -1;
-        for (ptrdiff_t j = first; j < last; j++) {
-            double t = (double)x[j * obs->feature_stride] * unit;
-            int64_t high = (int64_t)t, low = (int64_t)((t - (double)high) * low_factor);
-            into[j] += high;
-            into_low[j] += low;
-            out[j] -= high & taken;
-            out_low[j] -= low & taken;
-        }
+    int64_t *low_sum = sum + n_features;
+    for (ptrdiff_t j = 0; j < n_features; j++) {
+        double t = (double)x[j * stride] * unit;
+        int64_t high = (int64_t)t, low = (int64_t)((t - (double)high) * low_factor);
+        sum[j] += high;
+        low_sum[j] += low;
+    }
+}
+
+static void TYPED(move_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
+                             const double *weights, double factor, double low_factor, int64_t *sum)
+{
+    for (ptrdiff_t e = 0; e < n_listed; e++) {
+        const ptrdiff_t i = list[e] < 0 ? ~list[e] : list[e];
+        const double unit = (list[e] < 0 ? -factor : factor) * (weights ? weights[i] : 1);
+        if (e + 4 < n_listed)
+            TYPED(fetch_row)(obs, list[e + 4] < 0 ? ~list[e + 4] : list[e + 4], n_features);
+        if (obs->feature_stride == 1)
+            TYPED(move_row)(TYPED(row)(obs, i), 1, n_features, unit, low_factor, sum);
+        else
+            TYPED(move_row)(TYPED(row)(obs, i), obs->feature_stride, n_features, unit, low_factor, sum);
     }
 }
 

@@ -63,7 +63,7 @@ enum { VQ_PRODUCT = 0, VQ_SUM = 1 };
 
 enum {
     VQ_CHUNK = 512,        /* codes that lie side by side */
-    VQ_TILE = 16,          /* chunks that all queries of a group pass before the next */
+    VQ_SEARCH_TILE = 16,   /* chunks that all queries of a group pass before the next */
     VQ_SEARCH_ROWS = 128,  /* most byte rows of a chunk that the filter takes */
     VQ_TABLE_MULTIPLE = 16 /* entries of a table are a multiple of it; those too many repeat word 0 */
 };
@@ -166,13 +166,13 @@ typedef struct {
 typedef struct {
     vq_query *queries;        /* (group) */
     uint8_t *lanes;           /* (n_rows, 256, lanes): the bytes of the group side by side */
-    vq_chunk_hit *chunk_hits; /* (VQ_TILE + 1) */
+    vq_chunk_hit *chunk_hits; /* (VQ_SEARCH_TILE + 1) */
     vq_lane_hit *lane_hits;   /* (VQ_CHUNK + 4) */
     double *row;              /* (n_padded) */
 } vq_search_scratch;
 
 /* The table of one instruction set. */
-typedef struct vq_search_kernels {
+struct vq_search_kernels {
     ptrdiff_t lanes; /* queries that the filter takes at once where it takes a group */
     int lookup;      /* whether one query alone can be filtered: bit VQ_PAIRS, VQ_BYTES */
 
@@ -200,6 +200,6 @@ typedef struct vq_search_kernels {
     /* Squared distances of a query to rows of obs. */
     void (*rerank)(const double *query, const vq_obs *obs, int obs_type, ptrdiff_t n_features, const int64_t *indices,
                    ptrdiff_t n, double *row, double *sq_dists);
-} vq_search_kernels;
+};
 
 #endif

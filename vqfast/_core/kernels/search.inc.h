@@ -244,8 +244,8 @@ INLINE void take_hits(const vq_search *job, const vq_search_codes *codes, vq_que
 static void search_each(const vq_search *job, const vq_search_codes *codes, vq_query *queries, ptrdiff_t n_queries,
                         ptrdiff_t first, ptrdiff_t last, vq_chunk_hit *hits)
 {
-    for (ptrdiff_t c = first; c < last; c += VQ_TILE) {
-        const ptrdiff_t end = c + VQ_TILE < last ? c + VQ_TILE : last;
+    for (ptrdiff_t c = first; c < last; c += VQ_SEARCH_TILE) {
+        const ptrdiff_t end = c + VQ_SEARCH_TILE < last ? c + VQ_SEARCH_TILE : last;
         for (vq_query *query = queries; query < queries + n_queries; query++) {
             if (!query->usable || query->threshold == INFINITY) {
                 search_plain(job, codes, query, c, end);

@@ -106,8 +106,8 @@ INLINE ptrdiff_t FORM(grow)(const sum_state *state, const vq_sum_search *how, vq
             if (!(energies[b] + lowest < (n == how->beam ? next_energies[n - 1] : *most_energy)))
                 continue;
         }
-        n = FORM(scan)(books, own, energies[b], *most_energy, tuples, any_order, &new, n, how->beam,
-                       scratch->found, next_energies);
+        n = FORM(scan)(books, own, energies[b], *most_energy, tuples, any_order, &new, n, how->beam, scratch->found,
+                       next_energies);
     }
     return n;
 }

@@ -1,0 +1,151 @@
+"""The int8 scan: choices by shape, bounds, fallbacks; its answers are also in test_kernels,
+test_exact and test_lloyd."""
+
+import numpy as np
+import pytest
+import reference
+
+from vqfast._core.lloyd import Means, lloyd
+from vqfast._core.nearest import Nearest, paths_of
+
+pytestmark = pytest.mark.skipif("int8" not in paths_of(), reason="no 8-bit dot products here")
+
+
+def trajectory(obs, start, n_rounds, *, path=None, workers=1):
+    """Codes after every round, the final code book, and the search."""
+    search = Nearest(obs, len(start), workers, None, path, rounds=n_rounds)
+    means, book, all_codes = Means(search), np.array(start, dtype="f8"), []
+    codes, members = np.zeros(len(obs), dtype=np.int32), np.zeros(len(start), dtype=bool)
+    for i in range(n_rounds):
+        search.assign(book, codes, follow=i > 0)
+        means.update(codes, book, members)
+        all_codes.append(codes.copy())
+    return np.array(all_codes), book, search
+
+
+def clusters(n_obs, n_features, dtype, rng):
+    centres = rng.normal(size=(40, n_features))
+    return (centres[rng.integers(0, 40, n_obs)] + 0.4 * rng.normal(size=(n_obs, n_features))).astype(dtype)
+
+
+def isotropic(n_obs, n_features, dtype, rng):
+    return rng.normal(size=(n_obs, n_features)).astype(dtype)
+
+
+def decaying(n_obs, n_features, dtype, rng):
+    return (rng.normal(size=(n_obs, n_features)) / np.arange(1, n_features + 1)).astype(dtype)
+
+
+def whole_numbers(n_obs, n_features, dtype, rng):
+    """Full of ties."""
+    return rng.integers(0, 3, (n_obs, n_features)).astype(dtype)
+
+
+def one_huge_feature(n_obs, n_features, dtype, rng):
+    """Bytes hold nothing but that one."""
+    obs = rng.normal(size=(n_obs, n_features))
+    obs[:, 7] *= 1e4
+    return obs.astype(dtype)
+
+
+def saturating_rows(n_obs, n_features, dtype, rng):
+    obs = rng.choice([-1.0, 1.0], (n_obs, n_features)) * rng.uniform(0.999, 1, (n_obs, 1))
+    return obs.astype(dtype)
+
+
+def rows_of_unlike_size(n_obs, n_features, dtype, rng):
+    obs = rng.normal(size=(n_obs, n_features)) * 10.0 ** rng.integers(-12, 8, (n_obs, 1))
+    obs[::11] = 0
+    return obs.astype(dtype)
+
+
+def constant_rows(n_obs, n_features, dtype, rng):
+    return np.repeat(rng.normal(size=(n_obs, 1)), n_features, axis=1).astype(dtype)
+
+
+def far_away(n_obs, n_features, dtype, rng):
+    return (rng.normal(size=(n_obs, n_features)) + 1e3).astype(dtype)
+
+
+KINDS = [
+    clusters, isotropic, decaying, whole_numbers, one_huge_feature, saturating_rows, rows_of_unlike_size,
+    constant_rows, far_away,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [None, "int8"], ids=["chosen", "forced"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda function: function.__name__)
+def test_every_round_of_a_fit(kind, path, dtype, workers, rng):
+    """Against the double formula for every pair, with more rounds than there are snapshots."""
+    obs = kind(900, 52, dtype, rng)
+    start = obs[rng.choice(900, 70, replace=False)]
+    expected, expected_book, _ = trajectory(obs, start, 18, path="direct")
+    found, book, _ = trajectory(obs, start, 18, path=path, workers=workers)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(book, expected_book)
+
+
+@pytest.mark.parametrize("n_features", [41, 63, 64, 65, 127, 200])
+@pytest.mark.parametrize("n_codes", [64, 65, 79, 80, 81, 150])
+def test_tails(n_features, n_codes, dtype, rng):
+    obs = clusters(333, n_features, dtype, rng)
+    book = clusters(n_codes, n_features, np.dtype("f8"), rng)
+    codes = np.zeros(333, dtype=np.int32)
+    Nearest(obs, n_codes, 1, None, "int8").assign(book, codes)
+    np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])
+
+
+def test_it_is_taken_and_saves_work(rng):
+    obs = clusters(6000, 128, np.dtype("f4"), rng)
+    _, _, search = trajectory(obs, obs[:128], 25)
+    assert search.int8 is not None
+    assert search.int8.keeps_bounds
+    assert search.int8.share_needed() < 0.2
+
+
+def test_two_vectors_a_bound(rng):
+    """Many codes for few features: bounds must share, or take more memory than the data."""
+    obs = clusters(24_000, 48, np.dtype("f4"), rng)
+    start = obs[rng.choice(24_000, 1200, replace=False)]
+    found, book, search = trajectory(obs, start, 9, workers=2)
+    assert search.int8.keeps_bounds
+    assert search.int8.span == 2
+    expected, expected_book, _ = trajectory(obs, start, 9, path="panels", workers=2)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(book, expected_book)
+
+
+def test_without_room_for_bounds(rng):
+    obs = clusters(2000, 48, np.dtype("f4"), rng)
+    found, _, search = trajectory(obs, obs[:900], 4)
+    assert not search.int8.keeps_bounds
+    np.testing.assert_array_equal(found, trajectory(obs, obs[:900], 4, path="direct")[0])
+
+
+def test_many_hits_fall_back_to_panels(dtype, rng):
+    obs = rng.normal(size=(6000, 64)).astype(dtype)
+    obs[:, 7] = rng.choice([-1e4, 1e4], 6000)  # bytes hold nothing but that
+    found, book, search = trajectory(obs, obs[:300], 4)
+    assert search.int8 is None
+    expected, expected_book, _ = trajectory(obs, obs[:300], 4, path="panels")
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(book, expected_book)
+
+
+def test_several_runs_share_the_bytes(dtype, rng):
+    obs = clusters(700, 60, dtype, rng)
+    search = Nearest(obs, 80, 1, None, "int8", rounds=10)
+    for seed in range(4):
+        start = obs[np.random.default_rng(seed).choice(700, 80, replace=False)].astype("f8")
+        book, codes = start.copy(), np.zeros(700, dtype=np.int32)
+        lloyd(search, Means(search), book, codes, 6)
+        expected, expected_codes, _ = reference.kmeans2(obs, start, 6)
+        np.testing.assert_array_equal(codes, expected_codes)
+        np.testing.assert_array_equal(book, expected)
+
+
+def test_all_codes_equal(dtype, rng):
+    obs = clusters(100, 50, dtype, rng)
+    codes = np.ones(100, dtype=np.int32)
+    Nearest(obs, 64, 1, None, "int8").assign(np.repeat(obs[:1].astype("f8"), 64, axis=0), codes)
+    assert not codes.any()

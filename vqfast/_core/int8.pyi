@@ -1,0 +1,11 @@
+class Int8:
+    n_obs: int
+    n_features: int
+    n_codes: int
+    block_rows: int
+    keeps_rows: bool
+    keeps_bounds: bool
+
+    @property
+    def span(self) -> int: ...
+    def share_needed(self) -> float: ...

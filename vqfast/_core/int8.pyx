@@ -1,0 +1,229 @@
+"""The int8 scan of a set of observations: bytes, bounds and what they cost in memory."""
+from cython.parallel cimport parallel, threadid
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t
+from libc.string cimport memset
+
+from .kernels cimport VQ_FLOAT64, vq_code_book, vq_kernels, vq_obs, vq_scratch
+from .memory cimport vq_allocate, vq_release, vq_take
+from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
+
+# Bytes, bounds and snapshots of a fit take at most the memory of the observations, and at
+# most this.
+cdef Py_ssize_t KEPT_BYTES = 1 << 31
+# Snapshots: the last slot of an entry is not used, and below three the bounds age too fast.
+cdef Py_ssize_t MOST_SLOTS = 14
+cdef Py_ssize_t LEAST_SLOTS = 3
+# Groups of code words that one thread packs at a time.
+cdef Py_ssize_t PACK_STEP = 8
+# Elements of the code book that a second thread is worth.
+cdef Py_ssize_t PACK_ELEMENTS = 1 << 15
+
+
+cdef class Int8:
+    """One set of observations for the int8 scan.
+
+    For a fit (rounds above 2) it keeps the bytes of the observations and the bounds, if they
+    and the snapshots of the code book take no more memory than the observations; otherwise
+    bytes are made anew in the scratch of the workers.
+    """
+
+    def __dealloc__(self):
+        vq_release(self.memory, self.n_bytes)
+
+    cdef Py_ssize_t layout(self, char *base) noexcept:
+        """Place every array after base; with base NULL only the size that it returns counts."""
+        cdef char *cursor = base
+        cdef Py_ssize_t positions = (self.n_codes + 63) // 32 * 32, vectors = positions // VQ_INT8_VECTOR
+        cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows
+        cdef Py_ssize_t rows = n_blocks * self.block_rows, size = self.n_codes * self.n_features
+        cdef Py_ssize_t groups = vectors // self.bytes.span
+        cdef int w
+        self.bytes.order = <int32_t *>vq_take(&cursor, 4 * positions)
+        self.bytes.positions = <int32_t *>vq_take(&cursor, 4 * self.n_codes)
+        self.bytes.codes = <int8_t *>vq_take(&cursor, 4 * self.bytes.n_quads * positions)
+        self.bytes.starts = <int32_t *>vq_take(&cursor, 4 * positions)
+        self.bytes.half_norms = <float *>vq_take(&cursor, 4 * positions)
+        self.bytes.units = <float *>vq_take(&cursor, 4 * vectors)
+        self.bytes.norms = <float *>vq_take(&cursor, 4 * vectors)
+        self.bytes.errors = <float *>vq_take(&cursor, 4 * vectors)
+        self.scratch = <vq_int8_scratch *>vq_take(&cursor, self.workers * sizeof(vq_int8_scratch))
+        self.rows = <vq_int8_rows *>vq_take(&cursor, self.workers * sizeof(vq_int8_rows))
+        for w in range(self.workers):
+            self.layout_worker(&cursor, base != NULL, w)
+        if self.keeps_rows:
+            self.kept.bytes = <uint8_t *>vq_take(&cursor, rows * 4 * self.bytes.n_quads)
+            self.kept.units = <float *>vq_take(&cursor, 4 * rows)
+            self.kept.errors = <float *>vq_take(&cursor, 4 * rows)
+            self.kept.norms = <float *>vq_take(&cursor, 4 * rows)
+            self.kept.sq_norms = <float *>vq_take(&cursor, 4 * rows)
+        if self.keeps_bounds:
+            self.lower = <uint16_t *>vq_take(&cursor, 2 * rows * groups)
+            self.bound_units = <float *>vq_take(&cursor, 4 * rows)
+            self.upper = <float *>vq_take(&cursor, 4 * rows)
+            self.n_needed = <int64_t *>vq_take(&cursor, 8 * n_blocks)
+            self.history.snapshots = <float *>vq_take(&cursor, 4 * self.history.n_slots * size)
+            self.history.code_ways = <float *>vq_take(&cursor, 4 * VQ_INT8_SLOTS * self.n_codes)
+            self.history.ways = <float *>vq_take(&cursor, 4 * VQ_INT8_SLOTS * groups)
+            self.history.steps = <float *>vq_take(&cursor, 4 * self.n_codes)
+        return cursor - base
+
+    cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept:
+        cdef vq_int8_scratch scratch
+        cdef vq_int8_rows rows
+        cdef Py_ssize_t n = self.block_rows, vectors = (self.n_codes + 63) // 32 * 2
+        memset(&scratch, 0, sizeof(scratch))
+        memset(&rows, 0, sizeof(rows))
+        scratch.row = <float *>vq_take(cursor, 4 * self.n_features)
+        scratch.minima = <float *>vq_take(cursor, 4 * n * vectors)
+        scratch.best = <float *>vq_take(cursor, 4 * n)
+        scratch.vectors = <int32_t *>vq_take(cursor, 4 * n)
+        scratch.own = <int32_t *>vq_take(cursor, 4 * n)
+        scratch.own_dists = <float *>vq_take(cursor, 4 * n)
+        scratch.dists = <float *>vq_take(cursor, 4 * n)
+        scratch.codes = <int32_t *>vq_take(cursor, 4 * n)
+        scratch.in_doubt = <uint8_t *>vq_take(cursor, n)
+        scratch.limits = <float *>vq_take(cursor, 4 * n)
+        scratch.upper = <float *>vq_take(cursor, 4 * n)
+        scratch.inverses = <float *>vq_take(cursor, 4 * n)
+        scratch.heights = <float *>vq_take(cursor, 4 * n)
+        scratch.list = <int32_t *>vq_take(cursor, 4 * (n + 16))
+        scratch.hit_capacity = (n + 16) * VQ_INT8_HITS
+        scratch.hits = <vq_int8_hit *>vq_take(cursor, sizeof(vq_int8_hit) * scratch.hit_capacity)
+        if not self.keeps_rows:
+            rows.bytes = <uint8_t *>vq_take(cursor, n * 4 * self.bytes.n_quads)
+            rows.units = <float *>vq_take(cursor, 4 * n)
+            rows.errors = <float *>vq_take(cursor, 4 * n)
+            rows.norms = <float *>vq_take(cursor, 4 * n)
+            rows.sq_norms = <float *>vq_take(cursor, 4 * n)
+        if placed:
+            self.scratch[worker] = scratch
+            self.rows[worker] = rows
+
+    cdef void set_codes(self, const vq_code_book *book) noexcept nogil:
+        """The order of the code words in the vectors."""
+        cdef Py_ssize_t p, width = VQ_INT8_VECTOR * self.bytes.span, n_codes = book.n_codes
+        self.bytes.n_vectors = (n_codes + width - 1) // width * self.bytes.span
+        for p in range(self.bytes.n_vectors * VQ_INT8_VECTOR):
+            self.bytes.order[p] = p if p < n_codes else -1
+        for p in range(n_codes):
+            self.bytes.positions[p] = p
+        if self.keeps_bounds:  # the snapshots are not yet in use
+            self.kernels.arrange(book, self.history.snapshots, &self.bytes)
+
+    cdef void pack_parts(self, vq_team *team, int worker, const vq_code_book *book, bint follow) noexcept nogil:
+        cdef Py_ssize_t part = vq_team_next(team, worker), last, span = self.bytes.span
+        while part >= 0:
+            last = min(self.bytes.n_vectors // span, (part + 1) * PACK_STEP)
+            if follow:
+                self.kernels.follow(book, part * PACK_STEP, last, &self.history, &self.bytes)
+            else:
+                self.kernels.pack(book, part * PACK_STEP * span, last * span, &self.bytes)
+            part = vq_team_next(team, worker)
+
+    cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale) noexcept nogil:
+        """Bytes of a code book whose rows are packed. Without follow bounds begin anew;
+        without keeps_scale the bytes of the observations do, too."""
+        cdef vq_team team
+        self.round.warm = warm
+        self.round.first = not follow
+        self.round.quantize = not self.keeps_rows or not keeps_scale or not self.quantized
+        if not follow:
+            self.n_rounds = 0
+            self.set_codes(book)
+        if self.keeps_bounds:
+            self.history.last = (self.n_rounds - 1) % self.history.n_slots if follow else -1
+            self.history.slot = self.n_rounds % self.history.n_slots
+        vq_team_begin(&team, self.workers, 0, (self.bytes.n_vectors // self.bytes.span + PACK_STEP - 1) // PACK_STEP)
+        follow = self.keeps_bounds
+        if self.workers == 1 or book.n_codes * self.n_features < PACK_ELEMENTS:
+            self.pack_parts(&team, 0, book, follow)
+        else:
+            with parallel(num_threads=vq_team_threads(self.workers)):
+                vq_team_enter(&team, threadid())
+                self.pack_parts(&team, threadid(), book, follow)
+        self.n_rounds += 1
+
+    @property
+    def span(self):
+        """Vectors of sixteen code words that share a bound."""
+        return self.bytes.span
+
+    def share_needed(self):
+        """Share of the (observation, group) pairs that the last round of a fit looked at."""
+        cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows, i
+        cdef double n = 0
+        if not self.keeps_bounds:
+            return 1.0
+        for i in range(n_blocks):
+            n += self.n_needed[i]
+        return n / (<double>self.n_obs * (self.bytes.n_vectors // self.bytes.span))
+
+    cdef double compared(self, Py_ssize_t n_rows) noexcept nogil:
+        """Codes compared in float32 for each of the n_rows observations since the last call."""
+        cdef int64_t n = 0
+        cdef int w
+        for w in range(self.workers):
+            n += self.scratch[w].n_compared
+            self.scratch[w].n_compared = 0
+        return <double>n / max(1, n_rows)
+
+    cdef void run_block(self, const vq_obs *obs, Py_ssize_t block, Py_ssize_t n_rows, const vq_code_book *book,
+                        vq_scratch *exact, int worker, int32_t *codes) noexcept nogil:
+        cdef Py_ssize_t first = block * self.block_rows
+        cdef vq_int8_rows rows = self.rows[worker]
+        cdef vq_int8_bounds bounds
+        if self.keeps_rows:
+            rows.bytes = self.kept.bytes + first * 4 * self.bytes.n_quads
+            rows.units = self.kept.units + first
+            rows.errors = self.kept.errors + first
+            rows.norms = self.kept.norms + first
+            rows.sq_norms = self.kept.sq_norms + first
+        if self.round.quantize:
+            self.typed.quantize(obs, n_rows, book, self.bytes.n_quads, self.scratch[worker].row, &rows)
+        if self.keeps_bounds:
+            bounds.lower = self.lower + first * (self.bytes.n_vectors // self.bytes.span)
+            bounds.row_step = (n_rows + 15) // 16 * 16
+            bounds.units = self.bound_units + first
+            bounds.upper = self.upper + first
+            bounds.n_needed = self.n_needed + block
+            bounds.ways = self.history.ways
+            bounds.steps = self.history.steps
+            bounds.slot = self.history.slot
+            bounds.reused = self.n_rounds > self.history.n_slots
+            bounds.first_round = self.round.first
+            if self.round.first:
+                bounds.n_needed[0] = n_rows * self.bytes.n_vectors
+        self.typed.assign(obs, n_rows, book, &self.bytes, &rows, &bounds if self.keeps_bounds else NULL, exact,
+                          self.scratch + worker, self.round.warm, codes)
+
+
+cdef Int8 new_int8(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py_ssize_t n_features,
+                   Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced):
+    """An Int8 for up to n_codes code words; block_rows is a multiple of 16.
+
+    forced is for tests: bounds are kept whatever they cost.
+    """
+    cdef Int8 self = Int8.__new__(Int8)
+    cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, span, left, snapshot, slots
+    cdef Py_ssize_t budget = KEPT_BYTES if forced else min(KEPT_BYTES, itemsize * n_obs * n_features)
+    self.kernels = <const vq_int8_kernels *>kernels.int8
+    self.typed = &self.kernels.typed[obs_type]
+    self.n_obs, self.n_features, self.n_codes = n_obs, n_features, n_codes
+    self.block_rows, self.workers = block_rows, workers
+    self.bytes.n_quads = (n_features + 3) // 4
+    self.bytes.span = 1
+    left = budget - n_obs * (4 * self.bytes.n_quads + 16)
+    self.keeps_rows = rounds > 2 and left >= 0
+    snapshot = max(1, 4 * n_codes * n_features)
+    for span in range(VQ_INT8_SPAN, 0, -1):
+        slots = (left - n_obs * (2 * ((n_codes + 63) // 32 * 2) // span + 8)) // snapshot
+        if self.keeps_rows and slots >= LEAST_SLOTS:
+            self.keeps_bounds = True
+            self.bytes.span = span
+            self.history.n_slots = min(MOST_SLOTS, slots)
+    self.n_bytes = self.layout(NULL)
+    self.memory = <char *>vq_allocate(self.n_bytes)
+    if self.memory == NULL:
+        raise MemoryError
+    self.layout(self.memory)
+    return self

@@ -1,0 +1,56 @@
+/* Memory of the drivers: one allocation each, arrays at the start of cache lines. */
+#ifndef VQ_MEMORY_H
+#define VQ_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+/* The next n_bytes at a cache line's start; with a cursor that began at NULL only sizes count. */
+static inline void *vq_take(char **cursor, ptrdiff_t n_bytes)
+{
+    char *start = *cursor;
+    *cursor = (char *)((uintptr_t)start + (size_t)((n_bytes + 63) / 64 * 64));
+    return start;
+}
+
+/* n_bytes of zeros at the start of a page, or NULL. Large ones ask for huge pages: bounds and
+ * bytes of observations are walked with long strides. */
+static inline void *vq_allocate(ptrdiff_t n_bytes)
+{
+#ifdef __linux__
+    void *memory = mmap(NULL, (size_t)n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (n_bytes >= (ptrdiff_t)1 << 22)
+        madvise(memory, (size_t)n_bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+#else
+    char *memory = calloc(1, (size_t)n_bytes + 4096 + sizeof(void *));
+    if (!memory)
+        return NULL;
+    char *start = (char *)(((uintptr_t)memory + sizeof(void *) + 4095) / 4096 * 4096);
+    ((void **)start)[-1] = memory;
+    return start;
+#endif
+}
+
+static inline void vq_release(void *memory, ptrdiff_t n_bytes)
+{
+#ifdef __linux__
+    if (memory)
+        munmap(memory, (size_t)n_bytes);
+#else
+    (void)n_bytes;
+    if (memory)
+        free(((void **)memory)[-1]);
+#endif
+}
+
+#endif
