@@ -3,6 +3,7 @@
     python benchmarks/compare.py ann                            SIFT of photographs in packages
     python benchmarks/compare.py ann --data sift1M              a folder of .fvecs, .bvecs, .ivecs files
     python benchmarks/compare.py ann --bits 64 --methods vqfast faiss
+    python benchmarks/compare.py ann --copies 7 --methods "vqfast product" "faiss PQ"
 
 Each method runs in a process of its own with the same number of threads. Prints a table, and
 writes results/ann.json, results/ann-recall.png and results/ann-distortion.png beside this file.
@@ -106,6 +107,7 @@ def main(arguments: list[str], environment: Callable[[int, bool], dict[str, str]
     parser.add_argument("--n-learn", type=int, default=100_000, help="vectors to learn from, at most")
     parser.add_argument("--n-base", type=int, default=1_000_000, help="vectors to search, at most")
     parser.add_argument("--n-query", type=int, default=1_000, help="queries, at most")
+    parser.add_argument("--copies", type=int, default=1, help="search so many noisy copies of the base, for times")
     parser.add_argument("--out-of-the-box", action="store_true", help="leave the choice of BLAS kernels to the peers")
     parser.add_argument("--add", action="store_true", help="keep the rows of the JSON file that are not measured now")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder of the JSON file and plots")
@@ -113,6 +115,8 @@ def main(arguments: list[str], environment: Callable[[int, bool], dict[str, str]
     options.out.mkdir(parents=True, exist_ok=True)
     env = environment(options.workers, options.out_of_the_box)
     data = vectors.read(options.data, options.n_base).sample(options.n_learn, options.n_base, options.n_query)
+    if options.copies > 1:
+        data = data.repeated(options.copies, 0.1)
     sizes = {part: list(getattr(data, part).shape) for part in ("learn", "base", "query")}
     head = {"data": data.name, **sizes, "machine": machine, "workers": options.workers}
     head["OPENBLAS_CORETYPE"] = env.get("OPENBLAS_CORETYPE", "not set")

@@ -42,6 +42,16 @@ class Vectors:
         ]
         return Vectors(self.name, *parts)
 
+    def repeated(self, n_copies: int, noise: float) -> Vectors:
+        """The base and copies of it with normal noise, in units of its mean distance to the mean."""
+        rng = np.random.default_rng(0)
+        scale = noise * np.sqrt(self.base.var(axis=0).mean())
+        copies = [
+            self.base + np.float32(scale) * rng.standard_normal(self.base.shape, dtype=np.float32)
+            for _ in range(n_copies - 1)
+        ]
+        return Vectors(self.name, self.learn, np.concatenate([self.base, *copies]), self.query)
+
 
 def read_vecs(path: pathlib.Path, most: int | None = None) -> np.ndarray:
     """An .fvecs, .ivecs or .bvecs file: each row is its width as an int32, then its elements."""
@@ -107,9 +117,14 @@ def read(where: str | None, most: int | None = None) -> Vectors:
 
 def nearest(query: np.ndarray, base: np.ndarray) -> np.ndarray:
     """Index of the true nearest vector of each query, in float64."""
-    norms = np.einsum("ij,ij->i", base, base, dtype=np.float64)
-    found = [
-        (norms - 2 * (query[i : i + 64].astype(np.float64) @ base.T.astype(np.float64))).argmin(axis=1)
-        for i in range(0, len(query), 64)
-    ]
-    return np.concatenate(found)
+    at_once = 1 << 13
+    wide = query.astype(np.float64)
+    indices, lowest = np.zeros(len(query), dtype=np.int64), np.full(len(query), np.inf)
+    for first in range(0, len(base), at_once):
+        block = base[first : first + at_once].astype(np.float64)
+        scores = np.einsum("ij,ij->i", block, block) - 2 * (wide @ block.T)
+        best = scores.argmin(axis=1)
+        score = scores[np.arange(len(query)), best]
+        indices = np.where(score < lowest, first + best, indices)
+        lowest = np.minimum(score, lowest)
+    return indices
