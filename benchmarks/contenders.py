@@ -50,10 +50,11 @@ class Vqfast(Contender):
         return lambda: self.lib.vq(obs, code_book, workers=self.workers)[0]
 
     def kernel(self, obs: np.ndarray, code_book: np.ndarray) -> Job:
-        """The scan as a round of a fit runs it: one thread, the codes of the round before known."""
+        """The float32 scan as a round of a fit runs it: one thread, the codes of the round before known."""
         from vqfast._core.nearest import Nearest
 
-        search, book, codes = Nearest(obs, len(code_book)), code_book.astype(float), np.empty(len(obs), np.int32)
+        search = Nearest(obs, len(code_book), path="panels")
+        book, codes = code_book.astype(float), np.empty(len(obs), np.int32)
         search.assign(book, codes)
 
         def run() -> np.ndarray:
@@ -67,6 +68,11 @@ class Vqfast(Contender):
 
     def plus_plus(self, obs: np.ndarray, n_codes: int, rounds: int) -> Job:
         return lambda: self.lib.kmeans2(obs, n_codes, rounds, minit="++", seed=0, workers=self.workers)[0]
+
+    def start(self, obs: np.ndarray, n_codes: int) -> Job:
+        from vqfast._seeding import start
+
+        return lambda: start("++", obs, n_codes, np.random.default_rng(0), None, self.workers)
 
 
 class SciPy(Contender):
@@ -90,6 +96,7 @@ class ScikitLearn(Contender):
 
     package = "scikit-learn"
     module = "sklearn.cluster"
+    algorithm = "lloyd"
 
     def vq(self, obs: np.ndarray, code_book: np.ndarray) -> Job:
         model = self.lib.KMeans(len(code_book), init=code_book, n_init=1, max_iter=1).fit(obs[: len(code_book)])
@@ -98,8 +105,19 @@ class ScikitLearn(Contender):
 
     def fit(self, obs: np.ndarray, code_book: np.ndarray, rounds: int) -> Job:
         k = len(code_book)
-        options = dict(init=code_book, n_init=1, max_iter=rounds, tol=0, algorithm="lloyd")
+        options = dict(init=code_book, n_init=1, max_iter=rounds, tol=0, algorithm=self.algorithm)
         return lambda: self.lib.KMeans(k, **options).fit(obs).cluster_centers_
+
+
+    def start(self, obs: np.ndarray, n_codes: int) -> Job:
+        return lambda: self.lib.kmeans_plusplus(obs, n_codes, n_local_trials=1, random_state=0)[0]
+
+
+class ScikitLearnElkan(ScikitLearn):
+    """KMeans(algorithm='elkan')."""
+
+    algorithm = "elkan"
+    vq = start = None  # type: ignore[assignment]
 
 
 class ScikitLearnPairwise(Contender):
@@ -136,6 +154,28 @@ class Faiss(Contender):
         return run
 
 
+class FaissSuperKMeans(Contender):
+    """faiss.SuperKmeans: approximate, its own random start."""
+
+    package = "faiss-cpu"
+    module = "faiss"
+    float64 = False
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.lib.omp_set_num_threads(workers)
+
+    def fit(self, obs: np.ndarray, code_book: np.ndarray, rounds: int) -> Job:
+        def run() -> np.ndarray:
+            k, d = code_book.shape
+            options = dict(niter=rounds, max_points_per_centroid=len(obs), min_points_per_centroid=1)
+            kmeans = self.lib.SuperKmeans(d, k, **options)
+            kmeans.train(obs)
+            return kmeans.centroids
+
+        return run
+
+
 class SuperKMeans(Contender):
     """superkmeans: flat, all points, all rounds, its own random start."""
 
@@ -166,8 +206,10 @@ CONTENDERS: dict[str, type[Contender]] = {
     "vqfast": Vqfast,
     "SciPy": SciPy,
     "scikit-learn": ScikitLearn,
+    "scikit-learn (elkan)": ScikitLearnElkan,
     "scikit-learn (pairwise)": ScikitLearnPairwise,
     "faiss": Faiss,
+    "faiss (SuperKMeans)": FaissSuperKMeans,
     "superkmeans": SuperKMeans,
 }
 
@@ -189,7 +231,7 @@ class Server:
         self.obs: np.ndarray | None = None
 
     def prepare(self, method: str, obs: str, code_book: str | None = None, **options: Any) -> dict[str, Any]:
-        if not hasattr(self.contender, method):
+        if getattr(self.contender, method, None) is None:
             return {"error": "does not do this"}
         self.obs = np.load(obs)
         if self.obs.dtype == np.float64 and not self.contender.float64:

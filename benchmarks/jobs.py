@@ -88,26 +88,73 @@ def patches(height: int = 8, width: int = 16) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _fit_task(name: str, obs: np.ndarray, k: int) -> Task:
-    title = f"kmeans2 20 rounds, {name} n={len(obs)} k={k} d={obs.shape[1]}"
-    return Task(title, "fit", obs, _some(obs, k), {"rounds": 20}, check="mean_sq_error")
+def _uniform(n: int, d: int) -> np.ndarray:
+    return np.random.default_rng(n + 1000 * d).random((n, d), dtype=np.float32)
+
+
+def _blobs(n: int, d: int, n_blobs: int = 300) -> np.ndarray:
+    rng = np.random.default_rng(n + 1000 * d)
+    return (rng.normal(size=(n_blobs, d))[rng.integers(0, n_blobs, n)] + 0.1 * rng.normal(size=(n, d))).astype("f4")
+
+
+def _decaying(n: int, d: int) -> np.ndarray:
+    """Normal, the variance of feature i being 1 / i^2: as of embeddings in their principal axes."""
+    return (_normal(n, d) / np.arange(1, d + 1)).astype("f4")
+
+
+def _fit_task(name: str, obs: np.ndarray, k: int, rounds: int = 20) -> Task:
+    title = f"kmeans2 {rounds} rounds, {name} n={len(obs)} k={k} d={obs.shape[1]}"
+    return Task(title, "fit", obs, _some(obs, k), {"rounds": rounds}, check="mean_sq_error")
+
+
+def _rounds_to_the_end(obs: np.ndarray, k: int) -> int:
+    """Rounds until no code changes."""
+    from vqfast._core.lloyd import Means
+    from vqfast._core.nearest import Nearest
+
+    search = Nearest(obs, k, 2, rounds=1000)
+    means, book, codes = Means(search), _some(obs, k).astype(float), np.zeros(len(obs), np.int32)
+    for done in range(10000):
+        search.assign(book, codes, follow=done > 0)
+        means.update(codes, book, np.zeros(k, bool))
+        if means.n_moved == 0:
+            return done + 1
+    return 10000
+
+
+def _whole_fit(name: str, obs: np.ndarray, k: int) -> Task:
+    """All contenders do the rounds that the exact algorithm needs."""
+    task = _fit_task(name, obs, k, _rounds_to_the_end(obs, k))
+    task.title = f"to the end: {task.title}"
+    return task
 
 
 def kmeans_tasks(data: dict[str, np.ndarray]) -> list[Task]:
-    """Twenty rounds from a given start on real data: a photograph, its patches, what is given."""
-    tasks = [_fit_task("china.jpg", photograph(), 256)]
+    """Twenty rounds from a given start: a photograph, its patches, what is given, made data."""
+    tasks = [_fit_task("china.jpg", photograph(), k) for k in (64, 256)]
     tasks += [_fit_task("photo patches", patches(), k) for k in (256, 1024)]
     for name, obs in data.items():
-        tasks += [_fit_task(name, obs, k) for k in (256, 1000, 1024) if k < len(obs)]
+        tasks += [_fit_task(name, obs, k) for k in (256, 1000, 1024, 4096) if 20 * k < len(obs)]
+    for d in (768, 1536):
+        tasks += [_fit_task("decaying", _decaying(20000, d), 1000), _fit_task("isotropic", _normal(20000, d), 1000)]
+    for d in (4, 8, 16, 32):
+        tasks += [_fit_task("blobs", _blobs(200000, d), 256), _fit_task("uniform", _uniform(200000, d), 256)]
+    tasks += [_fit_task("blobs", _blobs(1000000, d), 10) for d in (32, 256)]
+    tasks += [_whole_fit("china.jpg", photograph(), 64)]
+    tasks += [_whole_fit(name, obs, 256) for name, obs in data.items() if 20 * 256 < len(obs)]
     return tasks
 
 
 def seeding_tasks(data: dict[str, np.ndarray]) -> list[Task]:
-    """The k-means++ start and one round."""
+    """The k-means++ start, with one round and alone."""
     obs = _normal(100000, 16)
     task = Task("kmeans2 minit='++' n=100000 k=256 d=16", "plus_plus", obs, None, {"n_codes": 256, "rounds": 1})
     task.check, task.only = "mean_sq_error", ("vqfast", "SciPy")
-    return [task]
+    tasks = [task]
+    for name, obs in {"photo patches": patches(), **data}.items():
+        title = f"k-means++ alone, {name} n={len(obs)} k=1024 d={obs.shape[1]}"
+        tasks.append(Task(title, "start", obs, None, {"n_codes": 1024}, check="mean_sq_error"))
+    return tasks
 
 
 def tiny_tasks(data: dict[str, np.ndarray]) -> list[Task]:

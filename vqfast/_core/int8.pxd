@@ -10,6 +10,7 @@ cdef extern from "int8.h" nogil:
         VQ_INT8_SLOTS
         VQ_INT8_SPAN
         VQ_INT8_FEATURES
+        VQ_INT8_FACTS
         VQ_INT8_HITS
 
     ctypedef struct vq_int8_book:
@@ -67,6 +68,7 @@ cdef extern from "int8.h" nogil:
         int32_t *codes
         uint8_t *in_doubt
         float *limits
+        float *facts
         float *upper
         float *inverses
         float *heights

@@ -83,6 +83,7 @@ cdef class Int8:
         scratch.codes = <int32_t *>vq_take(cursor, 4 * n)
         scratch.in_doubt = <uint8_t *>vq_take(cursor, n)
         scratch.limits = <float *>vq_take(cursor, 4 * n)
+        scratch.facts = <float *>vq_take(cursor, 4 * n * VQ_INT8_FACTS)
         scratch.upper = <float *>vq_take(cursor, 4 * n)
         scratch.inverses = <float *>vq_take(cursor, 4 * n)
         scratch.heights = <float *>vq_take(cursor, 4 * n)

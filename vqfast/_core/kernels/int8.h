@@ -48,6 +48,7 @@ enum {
     VQ_INT8_SLOTS = 16,       /* of an entry; the last is never used */
     VQ_INT8_SPAN = 2,         /* most vectors in a group */
     VQ_INT8_FEATURES = 16384, /* most features: sums of products stay in int32 */
+    VQ_INT8_FACTS = 8,        /* numbers of a row that are loaded at once */
     VQ_INT8_HITS = 32,        /* room for hits, for each observation of a block */
 };
 
@@ -120,6 +121,7 @@ typedef struct {
     int32_t *codes;   /* (rows) the best code so far */
     uint8_t *in_doubt; /* (rows) whether another one is within the roundings */
     float *limits;    /* (rows) a score above it plus the error cannot win */
+    float *facts;     /* (rows, VQ_INT8_FACTS) what a tile needs of a row, see finish_own */
     float *upper;     /* (rows) distance to the own code, rounded up; -inf where nothing is needed */
     float *inverses;  /* (rows) 1 / unit of the bounds, rounded down */
     float *heights;   /* (rows) |y|^2 less the roundings of a score */

@@ -256,6 +256,30 @@ INLINE __m256 row_minima(const __m512 a[ROWS8])
     return _mm512_castps512_ps256(_mm512_shuffle_f32x4(eight, eight, 0x08));
 }
 
+/* Rows of eight become columns; gathers would cost five times as much. */
+INLINE void transpose8(__m256 a[8])
+{
+    __m256 pairs[8], fours[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        pairs[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+        pairs[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const __m256 *p = pairs + 4 * i;
+        fours[4 * i] = _mm256_shuffle_ps(p[0], p[2], 0x44);
+        fours[4 * i + 1] = _mm256_shuffle_ps(p[0], p[2], 0xee);
+        fours[4 * i + 2] = _mm256_shuffle_ps(p[1], p[3], 0x44);
+        fours[4 * i + 3] = _mm256_shuffle_ps(p[1], p[3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x20);
+        a[4 + i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x31);
+    }
+}
+
 INLINE __m512 int8_score(__m512i sum, float unit, __m512 half_norms)
 {
     return _mm512_fnmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(unit), half_norms);
@@ -400,17 +424,18 @@ INLINE void listed_tile(const vq_int8_book *bytes, const vq_int8_rows *rows, con
                         ptrdiff_t v, int n_vectors, const vq_int8_bounds *bounds, vq_int8_scratch *scratch)
 {
     const ptrdiff_t step = 4 * bytes->n_quads;
-    const __m256i rows8 = _mm256_loadu_si256((const __m256i *)list);
     const uint8_t *q[ROWS8];
     __m512i sums[ROWS8][3];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS8; r++)
         q[r] = rows->bytes + list[r] * step;
     int8_products(q, bytes, v, n_vectors, sums);
-    const __m256 limits = _mm256_i32gather_ps(scratch->limits, rows8, 4);
-    const __m256 row_units = _mm256_i32gather_ps(rows->units, rows8, 4);
-    const __m256 row_errors = _mm256_i32gather_ps(rows->errors, rows8, 4);
-    const __m256 row_norms = _mm256_i32gather_ps(rows->norms, rows8, 4);
+    __m256 facts[VQ_INT8_FACTS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS8; r++)
+        facts[r] = _mm256_loadu_ps(scratch->facts + list[r] * VQ_INT8_FACTS);
+    transpose8(facts);
+    const __m256 limits = facts[0], row_units = facts[1], row_errors = facts[2], row_norms = facts[3];
     const __mmask8 listed = (__mmask8)first_lanes(n_listed);
     __m256 nearest = _mm256_set1_ps(INFINITY);
 #pragma GCC unroll 2
@@ -448,8 +473,7 @@ INLINE void listed_tile(const vq_int8_book *bytes, const vq_int8_rows *rows, con
     }
     if (!bounds)
         return;
-    const __m256 heights = _mm256_i32gather_ps(scratch->heights, rows8, 4);
-    const __m256 inverses = _mm256_i32gather_ps(scratch->inverses, rows8, 4);
+    const __m256 heights = facts[4], inverses = facts[5];
     __m512 sq_dists = _mm512_castps256_ps512(_mm256_fmadd_ps(nearest, _mm256_set1_ps(2), heights));
     uint16_t entries[16];
     _mm256_storeu_si256((__m256i *)entries, entries_of(sq_dists, _mm512_castps256_ps512(inverses), bounds->slot));
@@ -582,6 +606,21 @@ static ptrdiff_t list_bounded(const vq_int8_bounds *bounds, ptrdiff_t g, int reu
     }
     fill_list(scratch->list, n);
     return n;
+}
+
+/* limits, units, errors, norms, heights and inverses of a row side by side. */
+static void gather_facts(const vq_int8_rows *rows, ptrdiff_t row_step, vq_int8_scratch *scratch)
+{
+    for (ptrdiff_t i = 0; i < row_step; i += ROWS8) {
+        __m256 facts[VQ_INT8_FACTS] = {
+            _mm256_loadu_ps(scratch->limits + i),  _mm256_loadu_ps(rows->units + i),
+            _mm256_loadu_ps(rows->errors + i),     _mm256_loadu_ps(rows->norms + i),
+            _mm256_loadu_ps(scratch->heights + i), _mm256_loadu_ps(scratch->inverses + i),
+        };
+        transpose8(facts);
+        for (int r = 0; r < ROWS8; r++)
+            _mm256_storeu_ps(scratch->facts + (i + r) * VQ_INT8_FACTS, facts[r]);
+    }
 }
 
 /* From the distances to the own codes: what the filters compare with. Rows past n_rows and

@@ -57,10 +57,13 @@ INLINE float TYPED(int8_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book
 }
 
 /* Lines of the rows that the next observations will need. */
-INLINE void TYPED(int8_prefetch)(const vq_code_book *book, const vq_int8_book *bytes, const vq_int8_rows *rows,
-                                 ptrdiff_t i, ptrdiff_t code)
+INLINE void TYPED(int8_prefetch)(const vq_obs *obs, const vq_code_book *book, const vq_int8_book *bytes,
+                                 const vq_int8_rows *rows, ptrdiff_t i, ptrdiff_t code)
 {
     const ptrdiff_t d = book->n_features;
+    const char *x = (const char *)TYPED(row)(obs, i);
+    for (ptrdiff_t j = 0; j < d * (ptrdiff_t)sizeof(REAL); j += 64)
+        _mm_prefetch(x + j, _MM_HINT_T0);
     for (ptrdiff_t j = 0; j < d; j += 16)
         _mm_prefetch((const char *)(book->rows + code * d + j), _MM_HINT_T0);
     for (ptrdiff_t j = 0; j < 4 * bytes->n_quads; j += 64)
@@ -130,6 +133,7 @@ static void TYPED(int8_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
     finish_own(book, rows, row_step, NULL, scratch);
     if (bounds)
         first_bounds(book, bytes, rows, n_rows, bounds, scratch);
+    gather_facts(rows, row_step, scratch);
     for (ptrdiff_t g = 0; g < bytes->n_vectors / bytes->span; g++) {
         ptrdiff_t n = list_second(bytes, rows, row_step, g, scratch);
         TYPED(int8_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
@@ -144,15 +148,15 @@ static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
                               const int32_t *codes, vq_int8_scratch *scratch)
 {
     const ptrdiff_t n_groups = bytes->n_vectors / bytes->span;
-    const int lazy = *bounds->n_needed < n_rows + n_rows / 2;
+    const int lazy = *bounds->n_needed < 4 * n_rows;
     int64_t n_needed = 0;
     if (lazy)
         nearest_bounds(bytes, bounds, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         scratch->own[i] = bytes->positions[codes[i]];
         scratch->codes[i] = codes[i];
-        if (i + 4 < n_rows)
-            TYPED(int8_prefetch)(book, bytes, rows, i + 4, codes[i + 4]);
+        if (i + 8 < n_rows)
+            TYPED(int8_prefetch)(obs, book, bytes, rows, i + 8, codes[i + 8]);
         if (lazy) {
             bounds->upper[i] = (bounds->upper[i] + bounds->steps[codes[i]]) * BOUND_UP;
             if (bounds->upper[i] < scratch->best[i]) {
@@ -166,6 +170,7 @@ static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
     for (ptrdiff_t i = 0; i < n_rows; i++)
         if (scratch->own_dists[i] >= 0)
             bounds->upper[i] = upper_of(book, rows->norms[i], scratch->own_dists[i]);
+    gather_facts(rows, bounds->row_step, scratch);
     for (ptrdiff_t g = 0; g < n_groups; g++) {
         ptrdiff_t n = list_bounded(bounds, g, bounds->reused && !lazy, scratch);
         n_needed += n;
