@@ -5,6 +5,7 @@
     _assign, _kmeans, _seeding        public modules: validated arrays come down
         |
     lloyd ──► nearest                 drivers: scratch, blocks, threads, signals; means of sums
+    least_squares ──► additive ──► nearest   sums of code words: tables, search, normal equations
                  |
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
@@ -16,6 +17,8 @@
                    few.inc.h            the search of few observations, nothing packed
                    direct.inc.h         decisions by the double formula
                    obs.inc.h            what reads observations; included for float and double
+                   additive.inc.h       sums of code words (contract: additive.h); tuples.inc.h, the
+                                        search for them, included for integers and double
                    simd.h               the dozen vector operations, per instruction set
                  dispatch.c           which instruction set this CPU runs
 

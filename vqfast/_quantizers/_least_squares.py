@@ -68,7 +68,8 @@ def mean_of(obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
     for first in range(0, obs.shape[0], CHUNK_ROWS):
         rows = obs[first : first + CHUNK_ROWS]
         add_normal_equations(rows, codes[: rows.shape[0]], None, np.zeros(n_features), sums, None, workers)
-    return sums[0, 0] / obs.shape[0]
+    mean: NDArray[np.float64] = sums[0, 0] / obs.shape[0]
+    return mean
 
 
 def refit(
