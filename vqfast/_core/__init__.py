@@ -6,6 +6,7 @@
         |
     lloyd ──► nearest                 drivers: scratch, blocks, threads, signals; means of sums
     least_squares ──► additive ──► nearest   sums of code words: tables, search, normal equations
+    search ──► nearest                the nearest codes of queries
                  |
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
@@ -19,6 +20,8 @@
                    obs.inc.h            what reads observations; included for float and double
                    additive.inc.h       sums of code words (contract: additive.h); tuples.inc.h, the
                                         search for them, included for integers and double
+                   search.inc.h         the search among codes (contract: search.h), with search_tables.inc.h,
+                                        search_filter.inc.h and search_order.inc.h
                    simd.h               the dozen vector operations, per instruction set
                  dispatch.c           which instruction set this CPU runs
 
