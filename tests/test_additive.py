@@ -191,3 +191,15 @@ def test_rotate(isa, dtype, workers, rng):
         np.testing.assert_array_equal(products, twins.rotate(obs, matrix))
         rotate(np.asfortranarray(obs), matrix, products, workers, isa)
         np.testing.assert_array_equal(products, twins.rotate(obs, matrix))
+
+
+def test_solution_by_blocks(monkeypatch, rng):
+    import vqfast._quantizers._least_squares as least_squares
+
+    rows, sums = rng.normal(size=(80, 60)), rng.normal(size=(3, 20, 4))
+    counts, ridge = rows.T @ rows, rng.random(60)
+    expected = np.linalg.solve(counts + np.diag(ridge), sums.reshape(60, 4)).reshape(3, 20, 4)
+    for block in (7, 20, 59, 60, 1000):
+        monkeypatch.setattr(least_squares, "_BLOCK", block)
+        solution = least_squares._solve(np.triu(counts), sums, ridge)
+        np.testing.assert_allclose(solution, expected, rtol=1e-9)

@@ -18,6 +18,9 @@ CHUNK_ROWS = 1 << 14
 # improved in turn.
 MOST_JOINT_WORDS = 8192
 
+# Words in a block of the factorisation: a product of two with the rest takes 0.2 s at most.
+_BLOCK = 1024
+
 # Weight, in observations, that keeps a code word where it is: the equations have no unique
 # solution, as a constant can move from book to book, and none for a word that nobody uses.
 _RIDGE = 1e-2
@@ -51,14 +54,28 @@ class NormalEquations:
 
 
 def _solve(counts: NDArray[np.float64], sums: NDArray[np.float64], ridge: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(counts + diag(ridge)) X = sums, from the upper triangle of counts, which is overwritten."""
-    from scipy.linalg import cho_factor, cho_solve
+    """(counts + diag(ridge)) X = sums, from the upper triangle of counts, which is overwritten.
 
-    counts.flat[:: len(counts) + 1] += ridge
-    factor = cho_factor(counts.T, lower=True, overwrite_a=True, check_finite=False)
-    right = np.asfortranarray(sums.reshape(len(counts), -1))
-    solution = np.asarray(cho_solve(factor, right, overwrite_b=True, check_finite=False), dtype=FLOAT64, order="C")
-    return solution.reshape(sums.shape)
+    Cholesky factorisation by blocks, so that no call of LAPACK takes longer than a signal may
+    wait.
+    """
+    from scipy.linalg import cho_factor, solve_triangular
+
+    n_words = len(counts)
+    counts.flat[:: n_words + 1] += ridge
+    blocks = [slice(first, min(n_words, first + _BLOCK)) for first in range(0, n_words, _BLOCK)]
+    for b, own in enumerate(blocks):
+        lower = np.asfortranarray(counts[own, own].T)
+        counts[own, own] = cho_factor(lower, lower=True, overwrite_a=True, check_finite=False)[0].T
+        rest = slice(own.stop, None)
+        if own.stop < n_words:
+            counts[own, rest] = solve_triangular(counts[own, own], counts[own, rest], trans=1, check_finite=False)
+        for later in blocks[b + 1 :]:
+            counts[later, later.start :] -= counts[own, later].T @ counts[own, later.start :]
+    solution = sums.reshape(n_words, -1)
+    for transposed in (1, 0):
+        solution = solve_triangular(counts, solution, trans=transposed, check_finite=False)
+    return np.asarray(solution, dtype=FLOAT64, order="C").reshape(sums.shape)
 
 
 def mean_of(obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
