@@ -81,7 +81,6 @@ print(peak() - before - codes.nbytes - dist.nbytes)
     assert int(run_script(code)) < 32 * MEGABYTE
 
 
-<<<<<<< HEAD
 def test_search(run_script):
     code = """
 import numpy as np, vqfast
@@ -99,7 +98,9 @@ before = peak()
 result = quantizer.search(queries, prepared, 10)
 print(peak() - before - sum(a.nbytes for a in result))
 """
-=======
+    assert int(run_script(code)) < MOST_EXTRA
+
+
 @pytest.mark.parametrize("quantizer", ["ProductQuantizer(4)", "ResidualQuantizer(4)", "AdditiveQuantizer(4, 64)"])
 def test_encode_and_decode(run_script, quantizer):
     """Beside their results they need room for some thousands of rows, however many there are."""
@@ -109,5 +110,4 @@ def test_encode_and_decode(run_script, quantizer):
         n_obs=150_000, k=16, d=64, dtype="f4",
         call=call.format(part=""), call_small=small + call.format(part="[:40000]"),
     )  # fmt: skip
->>>>>>> quant
     assert int(run_script(code)) < MOST_EXTRA
