@@ -35,7 +35,7 @@ EFFORTS = {
 _SWEEPS = 4
 
 # Observations that the starts are tried on, and on which they are compared; steps of a trial.
-_TRIED_ROWS, _HELD_OUT_ROWS = 12288, 4096
+_TRIED_ROWS, _HELD_OUT_ROWS = 8192, 4096
 _TRIED_STEPS = 3
 
 # Code words step so many times as far as to the solution of the least squares, but in the last
@@ -88,7 +88,7 @@ class AdditiveQuantizer(SumQuantizer):
 
     Notes
     -----
-    `fit` starts from a product quantizer, chosen by three steps on 12288 observations, fits all
+    `fit` starts from a product quantizer, chosen by three steps on 8192 observations, fits all
     code books together by least squares, and repeats 8 times (high effort: 20): iterated local
     search of the codes, 9 rounds (25) from the codes before, then least squares over the 8 (16)
     best tuples of each observation, weighted by their errors. `encode` is a beam search in
