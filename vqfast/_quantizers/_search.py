@@ -67,7 +67,7 @@ class Searchable(Quantizer):
         """Pack codes for many searches.
 
         `search` does this in every call if it is given plain codes, which costs about as much
-        as one query for product codes and as a thousand for codes whose words are added.
+        as fifty queries for product codes and as a thousand for codes whose words are added.
 
         Parameters
         ----------
