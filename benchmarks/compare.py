@@ -3,6 +3,8 @@
     python benchmarks/compare.py                        all groups
     python benchmarks/compare.py vq tiny                some of them
     python benchmarks/compare.py lvq                    accuracy, time and a picture of the classifiers
+    python benchmarks/compare.py ann                    recall of quantizers (see ann.py); --help there
+    python benchmarks/compare.py toy                    correlated and uncorrelated data (see toy.py)
     python benchmarks/compare.py kmeans --data sift=sift.npz --data embeddings.npy
 
 Each contender runs in a process of its own with the same number of threads; runs of the
@@ -33,9 +35,14 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import ann  # noqa: E402
 import lvq  # noqa: E402
+import toy  # noqa: E402
 from contenders import CONTENDERS  # noqa: E402
 from jobs import GROUPS, Task, read_data  # noqa: E402
+
+# Commands with options of their own.
+EXPERIMENTS = {"ann": ann.main, "toy": toy.main}
 
 # Seconds that one sample of a fast job lasts at least, as calls back to back.
 SAMPLE = 0.05
@@ -188,6 +195,9 @@ def machine() -> str:
 
 
 def main() -> None:
+    if sys.argv[1:] and sys.argv[1] in EXPERIMENTS:
+        EXPERIMENTS[sys.argv[1]](sys.argv[2:], environment, machine())
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, "lvq", []], help="which groups (default: all)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))

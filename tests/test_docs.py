@@ -19,17 +19,20 @@ CLASSIFIERS = [cls for cls in PUBLIC if hasattr(cls, "fit")]
 METHODS = [
     getattr(cls, name)
     for cls in CLASSIFIERS
+    if not hasattr(cls, "encode")
     for name in dir(cls)
     if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
 ]
-COMPILED = [f"vqfast._core.{name}" for name in ("nearest", "lloyd", "lvq", "additive", "least_squares")]
+QUANTIZERS = [cls for cls in CLASSIFIERS if hasattr(cls, "encode")]
+CLASSIFIERS = [cls for cls in CLASSIFIERS if cls not in QUANTIZERS]
+COMPILED = [f"vqfast._core.{name}" for name in ("nearest", "lloyd", "lvq", "additive", "least_squares", "search")]
 
 
 def sections(function):
     return re.findall(r"^(\w[\w ]*)\n-{3,}$", inspect.getdoc(function), re.M)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS + CLASSIFIERS, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", FUNCTIONS + QUANTIZERS + CLASSIFIERS, ids=lambda function: function.__name__)
 def test_examples(function):
     examples = doctest.DocTestFinder(recurse=False).find(function, function.__name__, globs={})
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
@@ -41,14 +44,14 @@ def test_examples(function):
     assert runner.summarize(verbose=False).attempted > 0
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", FUNCTIONS + QUANTIZERS, ids=lambda function: function.__name__)
 def test_sections(function):
     found = sections(function)
     parameters = inspect.signature(function).parameters
     assert "Examples" in found
     if parameters:
         assert "Parameters" in found
-        assert ("Attributes" if function in CLASSES else "Returns") in found
+        assert ("Attributes" if function in QUANTIZERS else "Returns") in found
     order = ["Parameters", "Attributes", "Returns", "Raises", "Warns", "See Also", "Notes", "References", "Examples"]
     assert found == [section for section in order if section in found]
 
@@ -84,7 +87,7 @@ def test_sections_of_methods(method):
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_every_parameter_is_documented(function):
     doc = inspect.getdoc(function)
-    end = "Attributes\n" if function in CLASSES else "Returns\n"
+    end = "Attributes\n" if function in QUANTIZERS else "Returns\n"
     listed = re.findall(r"^(\w[\w, ]*?)(?: : .*)?$", doc.partition("Parameters\n")[2].partition(end)[0], re.M)
     names = [name for line in listed for name in re.split(r",\s*", line)]
     assert names == list(inspect.signature(function).parameters), names
@@ -98,7 +101,7 @@ def test_first_line(function):
     assert rest.startswith("\n")
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", QUANTIZERS, ids=lambda cls: cls.__name__)
 def test_every_method_is_documented(cls):
     for name, method in inspect.getmembers(cls, lambda member: inspect.isroutine(member)):
         if not name.startswith("_"):

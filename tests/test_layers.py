@@ -10,6 +10,7 @@ import vqfast
 
 # Module: what of the package it may import. Not named here means not allowed.
 BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_validation"}
+PUBLIC_QUANTIZERS = ("_additive", "_flat", "_packing", "_product", "_residual")
 SUM_QUANTIZERS = {"_core.additive", "_validation"} | {
     f"_quantizers.{name}" for name in ("_base", "_least_squares", "_sums")
 }
@@ -26,16 +27,30 @@ ALLOWED = {
     "_lvq.start": {"_core.lloyd", "_core.nearest", "_seeding", "_lvq.conventions", "_lvq.data"},
     "_lvq.data": {"_core.lloyd", "_core.lvq", "_core.nearest", "_validation", "_lvq.conventions"},
     "_lvq.conventions": set(),
-    "_quantizers.__init__": {f"_quantizers.{name}" for name in ("_additive", "_flat", "_product", "_residual")},
+    "_quantizers.__init__": {f"_quantizers.{name}" for name in PUBLIC_QUANTIZERS},
     "_quantizers._additive": SUM_QUANTIZERS | {"_quantizers._product", "_quantizers._residual"},
     "_quantizers._residual": SUM_QUANTIZERS | {"_quantizers._training"},
-    "_quantizers._sums": {"_core.additive", "_validation", "_quantizers._base", "_quantizers._least_squares"},
-    "_quantizers._flat": {"_quantizers._base", "_quantizers._product", "_quantizers._training"},
-    "_quantizers._product": {"_validation", "_quantizers._base", "_quantizers._opq", "_quantizers._training"},
+    "_quantizers._sums": {
+        "_core.additive",
+        "_validation",
+        "_quantizers._base",
+        "_quantizers._least_squares",
+        "_quantizers._search",
+    },
+    "_quantizers._flat": {"_quantizers._search", "_quantizers._base", "_quantizers._product", "_quantizers._training"},
+    "_quantizers._product": {
+        "_quantizers._search",
+        "_validation",
+        "_quantizers._base",
+        "_quantizers._opq",
+        "_quantizers._training",
+    },
     "_quantizers._opq": {"_core.least_squares", "_validation", "_quantizers._training"},
     "_quantizers._base": {"_validation", "_quantizers._files"},
     "_quantizers._files": set(),
     "_quantizers._least_squares": {"_core.additive", "_core.least_squares", "_validation"},
+    "_quantizers._search": {"_core.search", "_validation", "_quantizers._base"},
+    "_quantizers._packing": {"_quantizers._base"},
     "_quantizers._training": BELOW_PUBLIC,
     "_validation": {"_core.nearest"},
     "_core.__init__": set(),
@@ -48,14 +63,17 @@ ALLOWED = {
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
     "_core.additive": {"_core.kernels", "_core.team", "_core.nearest", "additive.h"},
+    "_core.search": {"search.h", "_core.kernels", "_core.memory", "_core.team", "_core.nearest"},
     "_core.least_squares": {"_core.kernels", "_core.team", "_core.nearest", "_core.additive"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
 THIRD_PARTY = {"numpy"}
 # Imported in a function, by this module alone.
 OPTIONAL = {"_lvq.conventions": {"sklearn"}, "_quantizers._least_squares": {"scipy"}}
-HEADERS = {f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "team", "tiles")}
-C_HEADERS = {"stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
+HEADERS = {
+    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "search", "team", "tiles")
+}
+C_HEADERS = {"float.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(
     r"^[ \t]*from[ \t]+([.\w]+)[ \t]+c?import[ \t]+(?:\(([^)]*)\)|([^#\n]*))|^[ \t]*c?import[ \t]+([.\w]+)", re.M
@@ -192,10 +210,20 @@ def test_every_source_is_installed(root):
 
 
 def test_public_names():
-    functions = ["ClusterError", "kmeans", "kmeans2", "py_vq", "show_config", "vq", "whiten"]
+    functions = [
+        "ClusterError",
+        "kmeans",
+        "kmeans2",
+        "pack_codes",
+        "py_vq",
+        "show_config",
+        "unpack_codes",
+        "vq",
+        "whiten",
+    ]
     lvq = ["GLVQ", "GMLVQ", "LVQ1", "LVQ3", "LVQ21", "OLVQ1", "RSLVQ"]
     quantizers = ["AdditiveQuantizer", "ProductQuantizer", "ResidualQuantizer", "VectorQuantizer"]
-    assert vqfast.__all__ == quantizers + lvq + functions
+    assert sorted(vqfast.__all__) == sorted(quantizers + lvq + functions)
     public = {name for name in vars(vqfast) if not name.startswith("_")}
     assert public == set(vqfast.__all__)
 

@@ -81,6 +81,26 @@ print(peak() - before - codes.nbytes - dist.nbytes)
     assert int(run_script(code)) < 32 * MEGABYTE
 
 
+def test_search(run_script):
+    code = """
+import numpy as np, vqfast
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+rng = np.random.default_rng(0)
+quantizer = vqfast.ProductQuantizer.from_code_books(rng.random((8, 256, 2), dtype=np.float32), workers=2)
+prepared = quantizer.prepare(rng.integers(0, 256, (10**6, 8), dtype=np.uint8))
+queries = rng.random((2000, 16), dtype=np.float32)
+quantizer.search(queries[:100], prepared, 10)
+before = peak()
+result = quantizer.search(queries, prepared, 10)
+print(peak() - before - sum(a.nbytes for a in result))
+"""
+    assert int(run_script(code)) < MOST_EXTRA
+
+
 @pytest.mark.parametrize("quantizer", ["ProductQuantizer(4)", "ResidualQuantizer(4)", "AdditiveQuantizer(4, 64)"])
 def test_encode_and_decode(run_script, quantizer):
     """Beside their results they need room for some thousands of rows, however many there are."""

@@ -7,6 +7,7 @@
     lloyd ──► nearest ◄── lvq         drivers: scratch, blocks, threads, signals; means of sums;
                  |                    runs of online steps
     least_squares ──► additive ──► nearest   sums of code words: tables, search, normal equations
+    search ──► nearest                the nearest codes of queries
                  |
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
@@ -21,6 +22,8 @@
                    lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps, passes
                    additive.inc.h       sums of code words (contract: additive.h); tuples.inc.h, the
                                         search for them, included for integers and double
+                   search.inc.h         the search among codes (contract: search.h), with search_tables.inc.h,
+                                        search_filter.inc.h and search_order.inc.h
                    simd.h               the dozen vector operations, per instruction set
                  dispatch.c           which instruction set this CPU runs
 

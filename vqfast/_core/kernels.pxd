@@ -82,6 +82,7 @@ cdef extern from "kernels.h" nogil:
         const void *tiles  # vq_tile_kernels, tiles.pxd
         const void *lvq  # vq_lvq_kernels [2], lvq.pxd
         vq_typed_kernels *typed
+        const void *search  # search.pxd
 
     const vq_kernels *vq_kernels_named(const char *)
     const vq_kernels *vq_kernels_best()

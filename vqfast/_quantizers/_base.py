@@ -328,16 +328,18 @@ class Quantizer:
         if not self.code_books:
             raise ValueError(f"this {type(self).__name__} has no code books yet: call fit, or from_code_books")
 
-    def _as_obs(self, obs: ArrayLike, workers: int, for_fit: bool = False, for_encode: bool = False) -> NDArray[Any]:
+    def _as_obs(
+        self, obs: ArrayLike, workers: int, for_fit: bool = False, for_encode: bool = False, name: str = "obs"
+    ) -> NDArray[Any]:
         """The observations as a finite float32 or float64 matrix of the right width."""
         if not for_fit:
             self._check_fitted()
-        array = as_array(obs, "obs", True, workers, deferred=for_encode and self._encode_checks)
+        array = as_array(obs, name, True, workers, deferred=for_encode and self._encode_checks)
         check_real(array.dtype)
         if array.ndim != 2:
-            raise ValueError(f"obs must be 2-d, (n_obs, n_features), got shape {array.shape}")
+            raise ValueError(f"{name} must be 2-d, (n_{name}, n_features), got shape {array.shape}")
         if not for_fit and array.shape[1] != self.n_features:
-            raise ValueError(f"obs must have {self.n_features} features (columns), got shape {array.shape}")
+            raise ValueError(f"{name} must have {self.n_features} features (columns), got shape {array.shape}")
         if for_fit:
             self._check_for_fit(array)
         if array.dtype.kind in "biu" and array.dtype.itemsize <= 2:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._base import Quantizer, as_code_books
+from ._base import as_code_books
 from ._product import mean_step
+from ._search import Searchable
 from ._training import ROUNDS, k_means, nearest_codes
 
 
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(Searchable):
     """One code book: an observation becomes the index of its nearest code word.
 
     Parameters

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._validation import FLOAT64, as_array
-from ._base import Quantizer, as_code_books
+from ._base import as_code_books
 from ._opq import even_splits, opq, rotated, slices_of
+from ._search import Searchable
 from ._training import ROUNDS, k_means, lloyd_rounds, nearest_codes
 
 
-class ProductQuantizer(Quantizer):
+class ProductQuantizer(Searchable):
     """Several code books side by side, each for some of the features.
 
     Parameters

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from .._core.additive import SumBooks
 from .._validation import FLOAT32, FLOAT64
-from ._base import Quantizer, check_equal_widths
+from ._base import check_equal_widths
 from ._least_squares import moved
+from ._search import Searchable
 
 
-class SumQuantizer(Quantizer):
+class SumQuantizer(Searchable):
     """The common base of quantizers whose code words are added."""
+
+    _words_are_added = True
 
     # Whether the books are searched one after another.
     _ordered: ClassVar[bool] = False

@@ -4,6 +4,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 
 static const vq_lvq_kernels lvq_kernels[2] = {[VQ_FLOAT32] = LVQ_TABLE(f32), [VQ_FLOAT64] = LVQ_TABLE(f64)};
 #include "additive.inc.h"
+#include "search.inc.h"
 
 static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist)
 {
@@ -197,4 +199,5 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
             [VQ_FLOAT64] = TYPED_TABLE(f64),
         },
     .additive = &additive_kernels,
+    .search = &search_kernels,
 };

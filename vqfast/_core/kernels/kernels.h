@@ -172,10 +172,11 @@ typedef struct {
                       const double *weights, double factor, double low_factor, int64_t *sum);
 } vq_typed_kernels;
 
-typedef struct vq_int8_kernels vq_int8_kernels; /* int8.h */
-typedef struct vq_tile_kernels vq_tile_kernels; /* tiles.h */
-typedef struct vq_lvq_kernels vq_lvq_kernels;   /* lvq.h */
+typedef struct vq_int8_kernels vq_int8_kernels;         /* int8.h */
+typedef struct vq_tile_kernels vq_tile_kernels;         /* tiles.h */
+typedef struct vq_lvq_kernels vq_lvq_kernels;           /* lvq.h */
 typedef struct vq_additive_kernels vq_additive_kernels; /* additive.h */
+typedef struct vq_search_kernels vq_search_kernels;     /* search.h */
 
 /* One row of the table of instruction sets. */
 typedef struct {
@@ -212,6 +213,7 @@ typedef struct {
     const vq_tile_kernels *tiles;
     const vq_lvq_kernels *lvq; /* [2], by element type */
     const vq_additive_kernels *additive;
+    const vq_search_kernels *search;
 
     vq_typed_kernels typed[2];
 } vq_kernels;

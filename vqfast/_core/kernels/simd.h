@@ -150,7 +150,13 @@ enum { PANEL = TILE_VECTORS * VL, LANE_GROUP = LANE_VECTORS * VL };
  * p_0 ... p_7 of the contract, or a group of code words side by side. */
 typedef double vd8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float vf8 __attribute__((vector_size(32), aligned(4), may_alias));
+#if defined(__AVX512F__) /* which GCC makes of halves */
+INLINE vd8 load8_f32(const float *p) { return (vd8)_mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+INLINE vd8 round8_f32(vd8 a) { return (vd8)_mm512_cvtps_pd(_mm512_cvtpd_ps((__m512d)a)); }
+#else
 INLINE vd8 load8_f32(const float *p) { return __builtin_convertvector(*(const vf8 *)p, vd8); }
+INLINE vd8 round8_f32(vd8 a) { return __builtin_convertvector(__builtin_convertvector(a, vf8), vd8); }
+#endif
 INLINE vd8 load8_f64(const double *p) { return *(const vd8 *)p; }
 
 /* Elements of a table of up to LOOKUP doubles, eight indices at once; 0 where the

@@ -1,0 +1,445 @@
+/* The search among codes: keys, thresholds and what is kept. */
+#include "search.h"
+
+#include "search_filter.inc.h"
+#include "search_order.inc.h"
+#include "search_tables.inc.h"
+
+/* ---- keys ------------------------------------------------------------------------------------- */
+
+INLINE ptrdiff_t chunk_code(const uint8_t *chunk, int element, ptrdiff_t m, ptrdiff_t i)
+{
+    if (element == VQ_CODE_PAIRS)
+        return chunk[m / 2 * VQ_CHUNK + i] >> 4 * (m & 1) & 15;
+    return element == VQ_CODE_BYTES ? chunk[m * VQ_CHUNK + i] : ((const uint16_t *)chunk)[m * VQ_CHUNK + i];
+}
+
+/* The norm of code i of a chunk, as its byte has it. */
+INLINE double norm_of_byte(const vq_search *job, const uint8_t *chunk, ptrdiff_t i)
+{
+    return job->norm_low + chunk[(job->n_rows - 1) * VQ_CHUNK + i] * job->norm_step;
+}
+
+INLINE double code_key(const vq_search *job, const vq_search_codes *codes, const vq_query *query, int kind, int element,
+                       ptrdiff_t c, ptrdiff_t i)
+{
+    const uint8_t *chunk = codes->chunks + c * job->chunk_bytes;
+    const double *table = query->table;
+    double key = table[chunk_code(chunk, element, 0, i)];
+    for (ptrdiff_t m = 1; m < job->books.n_books; m++)
+        key += (table += job->books.n_entries)[chunk_code(chunk, element, m, i)];
+    if (kind == VQ_PRODUCT || !query->usable)
+        return key;
+    /* The byte lies with the codes; a look at the norm waits for memory. */
+    const double by_byte = key + norm_of_byte(job, chunk, i);
+    return codes->norms && by_byte <= query->threshold ? key + (double)codes->norms[c * VQ_CHUNK + i] : by_byte;
+}
+
+/* Where the code words of a code begin, which are on their way from memory afterwards. */
+INLINE void find_words(const vq_search *job, const vq_search_codes *codes, int64_t id, ptrdiff_t *starts)
+{
+    const vq_search_books *books = &job->books;
+    const uint8_t *chunk = codes->chunks + id / VQ_CHUNK * job->chunk_bytes;
+    const ptrdiff_t size = books->words_type == VQ_FLOAT32 ? 4 : 8, row_bytes = books->n_padded * size;
+    for (ptrdiff_t m = 0; m < books->n_books; m++) {
+        starts[m] = (m * books->n_codes + chunk_code(chunk, job->element, m, id % VQ_CHUNK)) * books->n_padded;
+        for (ptrdiff_t line = 0; line < row_bytes; line += 64)
+            __builtin_prefetch((const char *)books->words + starts[m] * size + line);
+    }
+}
+
+/* sq_dist of the query to the sum of the code words at starts. */
+INLINE double sum_sq_dist(const vq_search_books *books, const double *row, const ptrdiff_t *starts, int words_type)
+{
+    const ptrdiff_t n_books = books->n_books;
+    vd8 total = {0};
+    for (ptrdiff_t j = 0; j < books->n_padded; j += 16) {
+        vd8 low = {0}, high = {0};
+        for (ptrdiff_t m = 0; m < n_books; m++) {
+            if (words_type == VQ_FLOAT32) {
+                low += load8_f32((const float *)books->words + starts[m] + j);
+                high += load8_f32((const float *)books->words + starts[m] + j + 8);
+            } else {
+                low += load8_f64((const double *)books->words + starts[m] + j);
+                high += load8_f64((const double *)books->words + starts[m] + j + 8);
+            }
+        }
+        if (books->rounded) {
+            low = round8_f32(low);
+            high = round8_f32(high);
+        }
+        low = load8_f64(row + j) - low;
+        high = load8_f64(row + j + 8) - high;
+        total += low * low;
+        total += high * high;
+    }
+    double partial[8], sq_dist = 0;
+    memcpy(partial, &total, sizeof total);
+    for (int r = 0; r < 8; r++)
+        sq_dist += partial[r];
+    return sq_dist;
+}
+
+/* Turn the keys of a sum into sq_dists. */
+static void resolve(const vq_search *job, const vq_search_codes *codes, vq_query *query)
+{
+    const vq_search_books *books = &job->books;
+    ptrdiff_t *starts = query->starts, *next = starts + books->n_books;
+    if (query->n_exact < query->n_kept)
+        find_words(job, codes, query->ids[query->n_exact], next);
+    for (ptrdiff_t i = query->n_exact; i < query->n_kept; i++) {
+        ptrdiff_t *before = starts;
+        starts = next;
+        next = before;
+        if (i + 1 < query->n_kept)
+            find_words(job, codes, query->ids[i + 1], next);
+        query->keys[i] = books->words_type == VQ_FLOAT32 ? sum_sq_dist(books, query->row, starts, VQ_FLOAT32)
+                                                         : sum_sq_dist(books, query->row, starts, VQ_FLOAT64);
+    }
+    query->n_exact = query->n_kept;
+}
+
+/* Drop what is more than two bands above the k-th smallest key; returns the highest key that may stay. */
+static double drop_far(vq_query *query, ptrdiff_t k)
+{
+    const double highest = kth_smallest(query->keys, query->n_kept, k) + 2 * query->band;
+    query->n_kept = compact(query->keys, query->ids, query->n_kept, highest, query->n_kept);
+    return highest;
+}
+
+/* The buffer is full, and holds more than k: make room and lower the threshold. */
+static void tighten(const vq_search *job, const vq_search_codes *codes, vq_query *query)
+{
+    double highest = INFINITY;
+    if (job->books.kind == VQ_PRODUCT) {
+        /* Codes come in the order of their indices: an equal one is behind. */
+        highest = nextafter(keep_smallest(query->keys, query->ids, query->n_kept, job->k), -1);
+        query->n_kept = job->k;
+    } else {
+        if (query->n_exact == 0 && query->usable)
+            highest = drop_far(query, job->k);
+        if (query->n_kept > job->k + (job->capacity - job->k) / 2) {
+            resolve(job, codes, query);
+            const double farthest = keep_smallest(query->keys, query->ids, query->n_kept, job->k);
+            query->n_kept = query->n_exact = job->k;
+            if (query->usable)
+                highest = farthest * job->books.scale * job->books.scale - query->sq_norm + query->band;
+        }
+    }
+    query->threshold = highest < query->threshold ? highest : query->threshold;
+    if (job->filtered && query->usable)
+        set_limit(query);
+}
+
+INLINE void keep_key(const vq_search *job, const vq_search_codes *codes, vq_query *query, double key, int64_t id)
+{
+    if (!(key <= query->threshold))
+        return;
+    query->keys[query->n_kept] = key;
+    query->ids[query->n_kept++] = id;
+    if (query->n_kept == job->capacity)
+        tighten(job, codes, query);
+}
+
+/* ---- passes over the codes ---------------------------------------------------------------------- */
+
+/* Keys of all codes of a chunk. */
+INLINE void chunk_keys(const vq_search *job, const vq_search_codes *codes, const vq_query *query, int element,
+                       ptrdiff_t c, double *keys)
+{
+    enum { AT_ONCE = 8 };
+    const uint8_t *chunk = codes->chunks + c * job->chunk_bytes;
+    const ptrdiff_t n_books = job->books.n_books, n_entries = job->books.n_entries;
+    for (ptrdiff_t i = 0; i < VQ_CHUNK; i += AT_ONCE) {
+        double sums[AT_ONCE];
+        const double *table = query->table;
+#pragma GCC unroll 8
+        for (int b = 0; b < AT_ONCE; b++)
+            sums[b] = table[chunk_code(chunk, element, 0, i + b)];
+        for (ptrdiff_t m = 1; m < n_books; m++) {
+            table += n_entries;
+#pragma GCC unroll 8
+            for (int b = 0; b < AT_ONCE; b++)
+                sums[b] += table[chunk_code(chunk, element, m, i + b)];
+        }
+#pragma GCC unroll 8
+        for (int b = 0; b < AT_ONCE; b++)
+            keys[i + b] = sums[b];
+    }
+    if (job->books.kind == VQ_SUM && query->usable) {
+        const ptrdiff_t n = codes->n - c * VQ_CHUNK < VQ_CHUNK ? codes->n - c * VQ_CHUNK : VQ_CHUNK;
+        for (ptrdiff_t i = 0; i < n; i++)
+            keys[i] += codes->norms ? (double)codes->norms[c * VQ_CHUNK + i] : norm_of_byte(job, chunk, i);
+    }
+}
+
+static void plain_keys(const vq_search *job, const vq_search_codes *codes, const vq_query *query, ptrdiff_t c,
+                       double *keys)
+{
+    if (job->element == VQ_CODE_PAIRS)
+        chunk_keys(job, codes, query, VQ_CODE_PAIRS, c, keys);
+    else if (job->element == VQ_CODE_BYTES)
+        chunk_keys(job, codes, query, VQ_CODE_BYTES, c, keys);
+    else
+        chunk_keys(job, codes, query, VQ_CODE_WORDS, c, keys);
+}
+
+static void search_plain(const vq_search *job, const vq_search_codes *codes, vq_query *query, ptrdiff_t first,
+                         ptrdiff_t last)
+{
+    enum { AT_ONCE = 32 };
+    double keys[VQ_CHUNK];
+    for (ptrdiff_t c = first; c < last; c++) {
+        const ptrdiff_t start = c * VQ_CHUNK, n = codes->n - start < VQ_CHUNK ? codes->n - start : VQ_CHUNK;
+        plain_keys(job, codes, query, c, keys);
+        for (ptrdiff_t i = 0; i < n; i += AT_ONCE)
+            if (count_up_to(keys + i, AT_ONCE, query->threshold))
+                for (ptrdiff_t b = i; b < i + AT_ONCE && b < n; b++)
+                    keep_key(job, codes, query, keys[b], start + b);
+    }
+}
+
+/* The keys of listed codes, and those that are kept. Nothing branches on a key but a full buffer. */
+INLINE void take_listed(const vq_search *job, const vq_search_codes *codes, vq_query *query, int kind, int element,
+                        const int64_t *ids, ptrdiff_t n)
+{
+    for (ptrdiff_t l = 0; l < n; l++) {
+        const double key = code_key(job, codes, query, kind, element, (ptrdiff_t)((uint64_t)ids[l] / VQ_CHUNK),
+                                    (ptrdiff_t)((uint64_t)ids[l] % VQ_CHUNK));
+        query->keys[query->n_kept] = key;
+        query->ids[query->n_kept] = ids[l];
+        query->n_kept += key <= query->threshold;
+        if (query->n_kept == job->capacity)
+            tighten(job, codes, query);
+    }
+}
+
+INLINE void take_hits(const vq_search *job, const vq_search_codes *codes, vq_query *query, int kind, int element,
+                      const vq_chunk_hit *hits, ptrdiff_t n_hits)
+{
+    enum { LISTED = 64 };
+    int64_t ids[LISTED + 64];
+    ptrdiff_t n = 0;
+    for (ptrdiff_t h = 0; h < n_hits; h++) {
+        unsigned words = 0; /* with a code that passes: mostly one of eight */
+        for (int w = 0; w < VQ_CHUNK / 64; w++)
+            words |= (unsigned)(hits[h].masks[w] != 0) << w;
+        for (; words; words &= words - 1) {
+            const int w = __builtin_ctz(words);
+            const int64_t first = hits[h].chunk * VQ_CHUNK + w * 64;
+            for (uint64_t mask = hits[h].masks[w]; mask; mask &= mask - 1)
+                ids[n++] = first + __builtin_ctzll(mask);
+            while (n > 0 && ids[n - 1] >= codes->n) /* what fills the last chunk */
+                n--;
+            if (n >= LISTED) {
+                take_listed(job, codes, query, kind, element, ids, n);
+                n = 0;
+            }
+        }
+    }
+    take_listed(job, codes, query, kind, element, ids, n);
+}
+
+/* The filter for one query after another, tile by tile. */
+static void search_each(const vq_search *job, const vq_search_codes *codes, vq_query *queries, ptrdiff_t n_queries,
+                        ptrdiff_t first, ptrdiff_t last, vq_chunk_hit *hits)
+{
+    for (ptrdiff_t c = first; c < last; c += VQ_SEARCH_TILE) {
+        const ptrdiff_t end = c + VQ_SEARCH_TILE < last ? c + VQ_SEARCH_TILE : last;
+        for (vq_query *query = queries; query < queries + n_queries; query++) {
+            if (!query->usable || query->threshold == INFINITY) {
+                search_plain(job, codes, query, c, end);
+                continue;
+            }
+            ptrdiff_t n = 0;
+#ifdef FILTER_BYTES
+            n = filter_bytes(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
+#elif defined(FILTER_PAIRS)
+            n = filter_pairs(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
+#endif
+            if (job->books.kind == VQ_SUM && job->element == VQ_CODE_BYTES)
+                take_hits(job, codes, query, VQ_SUM, VQ_CODE_BYTES, hits, n);
+            else if (job->books.kind == VQ_SUM)
+                take_hits(job, codes, query, VQ_SUM, VQ_CODE_PAIRS, hits, n);
+            else if (job->element == VQ_CODE_BYTES)
+                take_hits(job, codes, query, VQ_PRODUCT, VQ_CODE_BYTES, hits, n);
+            else
+                take_hits(job, codes, query, VQ_PRODUCT, VQ_CODE_PAIRS, hits, n);
+        }
+    }
+}
+
+/* The bytes of a group side by side; where a query is missing or not usable nothing passes. */
+static void interleave(const vq_search *job, const vq_query *queries, ptrdiff_t n_queries, uint8_t *lanes)
+{
+    memset(lanes, 255, (size_t)(job->n_rows * 256 * LANES));
+    for (ptrdiff_t q = 0; q < n_queries; q++)
+        if (queries[q].usable && queries[q].threshold < INFINITY)
+            for (ptrdiff_t k = 0; k < job->n_rows * 256; k++)
+                lanes[k * LANES + q] = queries[q].bytes[k];
+}
+
+/* The filter for all queries of a group at once. */
+static void search_lanes(const vq_search *job, const vq_search_codes *codes, vq_query *queries, ptrdiff_t n_queries,
+                         ptrdiff_t first, ptrdiff_t last, vq_search_scratch *scratch)
+{
+    uint8_t limits[LANES] = {0};
+    vq_lane_hit *hits = scratch->lane_hits;
+    interleave(job, queries, n_queries, scratch->lanes);
+    for (ptrdiff_t c = first; c < last; c++) {
+        for (ptrdiff_t q = 0; q < n_queries; q++)
+            if (queries[q].usable && queries[q].threshold < INFINITY)
+                limits[q] = (uint8_t)queries[q].limit;
+            else
+                search_plain(job, codes, &queries[q], c, c + 1);
+        const ptrdiff_t n =
+            filter_lanes(scratch->lanes, job->n_rows, limits, codes->chunks + c * job->chunk_bytes, hits);
+        for (ptrdiff_t h = 0; h < n; h++) {
+            const ptrdiff_t id = c * VQ_CHUNK + hits[h].index;
+            if (id >= codes->n)
+                break;
+            for (uint64_t mask = hits[h].queries; mask; mask &= mask - 1) {
+                vq_query *query = &queries[__builtin_ctzll(mask)];
+                keep_key(job, codes, query,
+                         code_key(job, codes, query, job->books.kind, job->element, c, hits[h].index), id);
+            }
+        }
+    }
+}
+
+/* ---- a search ------------------------------------------------------------------------------------- */
+
+/* How the codes are passed: each query alone by the plain formula or the filter, or in lanes. */
+enum { PASS_PLAIN, PASS_EACH, PASS_LANES };
+
+static int choose_pass(const vq_search *job, ptrdiff_t n_queries)
+{
+    if (!job->filtered)
+        return PASS_PLAIN;
+#if defined(FILTER_BYTES)
+    (void)n_queries;
+    return PASS_EACH;
+#else
+    if (n_queries > 1)
+        return PASS_LANES;
+#ifdef FILTER_PAIRS
+    if (job->element == VQ_CODE_PAIRS && job->books.kind == VQ_PRODUCT)
+        return PASS_EACH;
+#endif
+    return PASS_PLAIN;
+#endif
+}
+
+static void pass_codes(const vq_search *job, const vq_search_codes *codes, int pass, ptrdiff_t n_queries,
+                       ptrdiff_t first, ptrdiff_t last, vq_search_scratch *scratch)
+{
+    int split = 0;
+#ifdef FILTER_PAIRS
+    split = pass == PASS_EACH;
+#endif
+    if (pass == PASS_PLAIN) {
+        for (ptrdiff_t q = 0; q < n_queries; q++)
+            search_plain(job, codes, &scratch->queries[q], first, last);
+        return;
+    }
+    for (ptrdiff_t q = 0; q < n_queries; q++)
+        if (scratch->queries[q].usable && scratch->queries[q].threshold < INFINITY)
+            quantize(job, &scratch->queries[q], split);
+    if (pass == PASS_EACH)
+        search_each(job, codes, scratch->queries, n_queries, first, last, scratch->chunk_hits);
+    else
+        search_lanes(job, codes, scratch->queries, n_queries, first, last, scratch);
+}
+
+/* The rank-th smallest key of a chunk of the sample. */
+static double coarse_threshold(const vq_search *job, const vq_query *query, ptrdiff_t rank)
+{
+    double keys[VQ_CHUNK];
+    plain_keys(job, &job->sample, query, 0, keys);
+    return kth_smallest(keys, VQ_CHUNK, rank) + 2 * query->band;
+}
+
+/* Thresholds that k of all codes are expected to pass, with some to spare; returns whether
+ * there are any. A chunk of the sample gives one that more than enough pass; of the whole
+ * sample those that pass it are looked at. */
+static int guess_thresholds(const vq_search *job, int pass, ptrdiff_t n_queries, int attempt,
+                            vq_search_scratch *scratch)
+{
+    const double expected = (double)job->k * (double)job->sample.n / (double)job->codes.n;
+    const ptrdiff_t r = (ptrdiff_t)ceil(expected + 2 * sqrt(expected) + 2);
+    const ptrdiff_t rank = (3 + (2 * r * VQ_CHUNK + job->sample.n - 1) / job->sample.n) * (attempt + 1);
+    if (rank > VQ_CHUNK / 4)
+        return 0;
+    for (ptrdiff_t q = 0; q < n_queries; q++)
+        if (scratch->queries[q].usable)
+            scratch->queries[q].threshold = coarse_threshold(job, &scratch->queries[q], rank);
+    if (attempt > 0)
+        return 1;
+    vq_search of_sample = *job; /* its r nearest, found with a small buffer: the threshold falls soon */
+    of_sample.k = r;
+    of_sample.capacity = 3 * r < job->capacity ? 3 * r : job->capacity;
+    pass_codes(&of_sample, &job->sample, pass, n_queries, 0, job->sample.n / VQ_CHUNK, scratch);
+    for (ptrdiff_t q = 0; q < n_queries; q++) {
+        vq_query *query = &scratch->queries[q];
+        if (query->usable && query->n_exact == 0 && query->n_kept >= r) {
+            const double fine = kth_smallest(query->keys, query->n_kept, r) + 2 * query->band;
+            query->threshold = fine < query->threshold ? fine : query->threshold;
+        }
+        query->n_kept = query->n_exact = 0;
+    }
+    return 1;
+}
+
+static void search_codes(const vq_search *job, const vq_obs *obs, int obs_type, ptrdiff_t n_queries, ptrdiff_t first,
+                         ptrdiff_t last, int attempt, vq_search_scratch *scratch)
+{
+    int pass = choose_pass(job, n_queries);
+    begin_queries(job, obs, obs_type, n_queries, scratch);
+    if (pass != PASS_PLAIN && !(attempt < 2 && guess_thresholds(job, pass, n_queries, attempt, scratch)))
+        pass = PASS_PLAIN;
+    for (ptrdiff_t q = 0; q < n_queries; q++) {
+        vq_query *query = &scratch->queries[q];
+        query->bound = query->threshold;
+        if (job->books.kind == VQ_SUM)
+            query->bound = (query->threshold - query->band + query->sq_norm) / (job->books.scale * job->books.scale);
+    }
+    pass_codes(job, &job->codes, pass, n_queries, first, last, scratch);
+    for (ptrdiff_t q = 0; q < n_queries; q++) {
+        vq_query *query = &scratch->queries[q];
+        if (job->books.kind == VQ_SUM) {
+            if (query->n_exact == 0 && query->usable && query->n_kept > job->k)
+                drop_far(query, job->k);
+            resolve(job, &job->codes, query);
+        }
+        select_sorted(query, job->k, job->capacity);
+    }
+}
+
+static void search_rerank(const double *query, const vq_obs *obs, int obs_type, ptrdiff_t n_features,
+                          const int64_t *indices, ptrdiff_t n, double *row, double *sq_dists)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double *x = obs_type == VQ_FLOAT32 ? widen_f32(obs, indices[i], n_features, row)
+                                                 : widen_f64(obs, indices[i], n_features, row);
+        sq_dists[i] = sq_dist_f64(query, x, n_features);
+    }
+}
+
+#ifdef FILTER_BYTES
+enum { LOOKUPS = 1 << VQ_CODE_PAIRS | 1 << VQ_CODE_BYTES };
+#elif defined(FILTER_PAIRS)
+enum { LOOKUPS = 1 << VQ_CODE_PAIRS };
+#else
+enum { LOOKUPS = 0 };
+#endif
+
+static const vq_search_kernels search_kernels = {
+    .lanes = LANES,
+    .lookup = LOOKUPS,
+    .pack_columns = pack_search_columns,
+    .code_norms = code_norms,
+    .pack_chunks = pack_chunks,
+    .search = search_codes,
+    .select = select_sorted,
+    .rerank = search_rerank,
+};
