@@ -146,7 +146,10 @@ static void TYPED(load_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n, const
         case 3: TYPED(load_lanes)(x, 3, 1, LANE_GROUP, 3, book, y, sq_norms); return;
         case 4: TYPED(load_lanes)(x, 4, 1, LANE_GROUP, 4, book, y, sq_norms); return;
         }
-    TYPED(load_lanes)(x, obs->row_stride, obs->feature_stride, n, d, book, y, sq_norms);
+    if (TRANSPOSES && sizeof(REAL) == sizeof(float) && n == LANE_GROUP && obs->feature_stride == 1)
+        transpose_lanes((const float *)x, obs->row_stride, d, book, y, sq_norms);
+    else
+        TYPED(load_lanes)(x, obs->row_stride, obs->feature_stride, n, d, book, y, sq_norms);
 }
 
 static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,

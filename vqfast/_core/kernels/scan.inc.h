@@ -2,6 +2,32 @@
 
 /* ---- lanes: observations in the vector lanes, code words broadcast ------------- */
 
+/* Columns of y from a whole group of float32 observations, transposed in registers. */
+INLINE void transpose_lanes(const float *x, ptrdiff_t row_stride, ptrdiff_t d, const vq_code_book *book, float *y,
+                            float *sq_norms)
+{
+    const vf scale = vf_set((float)book->scale);
+    for (int v = 0; v < LANE_VECTORS; v++) {
+        vf sq_norm = vf_set(0);
+        for (ptrdiff_t begin = 0; begin < d; begin += VL) {
+            const ptrdiff_t n = d - begin < VL ? d - begin : VL;
+            vf rows[VL];
+#pragma GCC unroll 16
+            for (int r = 0; r < VL; r++) {
+                const float *row = x + (v * VL + r) * row_stride + begin;
+                rows[r] = n == VL ? vf_load(row) : vf_load_first(row, n);
+            }
+            vf_transpose(rows);
+            for (ptrdiff_t j = 0; j < n; j++) {
+                vf column = (rows[j] - vf_set(book->shift_f32[begin + j])) * scale;
+                vf_store(y + (begin + j) * LANE_GROUP + v * VL, column);
+                sq_norm = vf_fma(column, column, sq_norm);
+            }
+        }
+        vf_store(sq_norms + v * VL, sq_norm);
+    }
+}
+
 /* Observations p = 0 ... LANE_GROUP - 1 are the columns of y (n_features, LANE_GROUP).
  * best and second are the two lowest scores, codes the first code that has best.
  * Called with a constant d for few features, so that y stays in registers. */

@@ -159,6 +159,42 @@ INLINE vd8 round8_f32(vd8 a) { return __builtin_convertvector(__builtin_convertv
 #endif
 INLINE vd8 load8_f64(const double *p) { return *(const vd8 *)p; }
 
+/* Rows of VL floats become columns; 0 where a loop over the elements is as good. */
+#if defined(__AVX512F__)
+enum { TRANSPOSES = 1 };
+INLINE void vf_transpose(vf a[VL])
+{
+    vf b[16];
+    for (int i = 0; i < 8; i++) {
+        b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+        b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    }
+    for (int i = 0; i < 4; i++) { /* a[4 i + c] holds feature c of every four, of rows 4 i ... 4 i + 3 */
+        __m512d low = _mm512_castps_pd(b[4 * i]), high = _mm512_castps_pd(b[4 * i + 1]);
+        __m512d next_low = _mm512_castps_pd(b[4 * i + 2]), next_high = _mm512_castps_pd(b[4 * i + 3]);
+        a[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, next_low));
+        a[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, next_low));
+        a[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, next_high));
+        a[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, next_high));
+    }
+    for (int c = 0; c < 4; c++) {
+        b[c] = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88);
+        b[4 + c] = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd);
+        b[8 + c] = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88);
+        b[12 + c] = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
+    }
+    for (int c = 0; c < 4; c++) {
+        a[c] = _mm512_shuffle_f32x4(b[c], b[8 + c], 0x88);
+        a[8 + c] = _mm512_shuffle_f32x4(b[c], b[8 + c], 0xdd);
+        a[4 + c] = _mm512_shuffle_f32x4(b[4 + c], b[12 + c], 0x88);
+        a[12 + c] = _mm512_shuffle_f32x4(b[4 + c], b[12 + c], 0xdd);
+    }
+}
+#else
+enum { TRANSPOSES = 0 };
+INLINE void vf_transpose(vf *a) { (void)a; }
+#endif
+
 /* Elements of a table of up to LOOKUP doubles, eight indices at once; 0 where the
  * machine has no such permutation and a loop over the rows is as good. */
 #if defined(__AVX512F__)
