@@ -36,6 +36,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import ann  # noqa: E402
+import costs  # noqa: E402
 import lvq  # noqa: E402
 import toy  # noqa: E402
 from contenders import CONTENDERS  # noqa: E402
@@ -228,6 +229,8 @@ def main() -> None:
                 print_row(rows[-1], peak, options.workers)
             (options.out / f"{group}.json").write_text(json.dumps({**head, "rows": rows}, indent=1))
             plot(rows, options.out / f"{group}.png")
+            if group == "kmeans" and not options.match:
+                costs.draw(costs.measure(options.workers), options.out / "kmeans-costs.png")
     for process in processes.values():
         process.close()
 
