@@ -18,39 +18,46 @@ static inline void *vq_take(char **cursor, ptrdiff_t n_bytes)
     return start;
 }
 
-/* n_bytes of zeros at the start of a page, or NULL. Large ones ask for huge pages: bounds and
- * bytes of observations are walked with long strides. */
+/* From so many bytes on, memory comes from the system: a call costs more than a small search. */
+#define VQ_LARGE ((ptrdiff_t)1 << 20)
+
+/* n_bytes of zeros at the start of a cache line, or NULL. Large ones ask for huge pages: bounds
+ * and bytes of observations are walked with long strides. */
 static inline void *vq_allocate(ptrdiff_t n_bytes)
 {
 #ifdef __linux__
-    void *memory = mmap(NULL, (size_t)n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return NULL;
+    if (n_bytes >= VQ_LARGE) {
+        void *memory = mmap(NULL, (size_t)n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return NULL;
 #ifdef MADV_HUGEPAGE
-    if (n_bytes >= (ptrdiff_t)1 << 22)
-        madvise(memory, (size_t)n_bytes, MADV_HUGEPAGE);
+        if (n_bytes >= 4 * VQ_LARGE)
+            madvise(memory, (size_t)n_bytes, MADV_HUGEPAGE);
 #endif
-    return memory;
-#else
-    char *memory = calloc(1, (size_t)n_bytes + 4096 + sizeof(void *));
+        return memory;
+    }
+#endif
+    char *memory = calloc(1, (size_t)n_bytes + 64 + sizeof(void *));
     if (!memory)
         return NULL;
-    char *start = (char *)(((uintptr_t)memory + sizeof(void *) + 4095) / 4096 * 4096);
+    char *start = (char *)(((uintptr_t)memory + sizeof(void *) + 63) / 64 * 64);
     ((void **)start)[-1] = memory;
     return start;
-#endif
 }
 
 static inline void vq_release(void *memory, ptrdiff_t n_bytes)
 {
+    if (!memory)
+        return;
 #ifdef __linux__
-    if (memory)
+    if (n_bytes >= VQ_LARGE) {
         munmap(memory, (size_t)n_bytes);
+        return;
+    }
 #else
     (void)n_bytes;
-    if (memory)
-        free(((void **)memory)[-1]);
 #endif
+    free(((void **)memory)[-1]);
 }
 
 #endif
