@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, "lvq", []], help="which groups (default: all)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--match", default="", help="only jobs whose title contains this")
+    parser.add_argument("--match", default="", help="only jobs whose title this regular expression finds")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each contender")
     parser.add_argument("--data", action="append", default=[], metavar="[NAME=]FILE", help="more data for kmeans")
     parser.add_argument("--out-of-the-box", action="store_true", help="leave the choice of BLAS kernels to the peers")
@@ -223,7 +224,7 @@ def main() -> None:
                 continue
             rows = []
             for task in GROUPS[group](data):
-                if options.match not in task.title:
+                if not re.search(options.match, task.title):
                     continue
                 rows.append(measure(task, processes, options.repeats, pathlib.Path(folder)))
                 print_row(rows[-1], peak, options.workers)

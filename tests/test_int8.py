@@ -149,3 +149,23 @@ def test_all_codes_equal(dtype, rng):
     codes = np.ones(100, dtype=np.int32)
     Nearest(obs, 64, 1, None, "int8").assign(np.repeat(obs[:1].astype("f8"), 64, axis=0), codes)
     assert not codes.any()
+
+
+def test_restarts_keep_the_scan(rng):
+    obs = clusters(8000, 64, np.dtype("f4"), rng)
+    search, means = Nearest(obs, 128, 1, rounds=1000), None
+    for seed in range(3):
+        means = Means(search)
+        start = obs[np.random.default_rng(seed).choice(8000, 128, replace=False)].astype("f8")
+        lloyd(search, means, start, np.zeros(8000, dtype=np.int32), 15)
+        assert search.int8 is not None
+
+
+def test_a_code_word_that_comes_back(dtype, rng):
+    """From nowhere to the middle of the data."""
+    obs, book = clusters(500, 64, dtype, rng), rng.normal(size=(80, 64))
+    search, codes = Nearest(obs, 80, 1, None, "int8", rounds=20), np.zeros(500, dtype=np.int32)
+    for i, value in enumerate((np.nan, 0.0, np.inf, 0.1, 0.2)):
+        book[5] = value
+        search.assign(book, codes, follow=i > 0)
+        np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])

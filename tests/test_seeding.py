@@ -261,3 +261,16 @@ class TestMoreStarts:
         book, _ = vqfast.kmeans2(data, 50, iter=5, minit=minit, rng=3)
         assert np.isfinite(book).all()
         assert len(np.unique(book, axis=0)) == 50
+
+    def test_few_observations_with_weight(self, minit):
+        data = np.random.default_rng(0).normal(size=(60_000, 2))
+        weights = np.zeros(60_000)
+        weights[::1500] = 1.0
+        book = _seeding.start(minit, data, 8, np.random.default_rng(1), weights, 1)
+        assert len(np.unique(book, axis=0)) == 8
+        assert {tuple(row) for row in book} <= {tuple(row) for row in data[::1500]}
+
+    def test_distances_that_overflow(self, minit):
+        data = np.random.default_rng(0).normal(size=(50, 2)) * 1e200
+        book = _seeding.start(minit, data, 5, np.random.default_rng(1), None, 1)
+        assert len(np.unique(book, axis=0)) == 5

@@ -107,3 +107,24 @@ def test_strides(rng):
         found = fit(view, obs[:30], 6, tiles=True)
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_ties_by_rounding_far_from_the_centre(isa, rng):
+    """Nearer by less than a double can say, where the box is wide in another feature."""
+    x = np.tile(np.arange(-500, 501), 5).astype("f4")
+    obs, start = np.stack([x, 0 * x], 1), np.float32([[0, 1e-10], [0, 0]])
+    expected = reference.kmeans2(obs, start, 3)
+    found = fit(obs, start, 3, isa=isa, tiles=True)
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_grids_with_a_thin_feature(rng):
+    for _ in range(300):
+        n_features = rng.integers(2, 4)
+        obs = rng.integers(-300, 301, (200, n_features)).astype("f4")
+        obs[:, -1] = rng.integers(0, 2, 200) * 10.0 ** -rng.integers(6, 12)
+        start = obs[rng.choice(200, 6, replace=False)]
+        start[:3, :-1] = start[3:, :-1]
+        expected, found = fit(obs, start, 4, path="direct"), fit(obs, start, 4, tiles=True)
+        np.testing.assert_array_equal(found[1], expected[1])

@@ -101,9 +101,9 @@ def kmeans(
 
     Notes
     -----
-    An iteration takes O(n_obs n_codes n_features) time. Memory besides the input is 16
-    bytes an observation, some copies of the code book and, with more than 40 features, bounds
-    that save work between iterations: at most the size of the data and 2 GiB.
+    An iteration takes O(n_obs n_codes n_features) time. Memory besides the input is 20
+    bytes an observation, some copies of the code book and, with 14 features or more, bounds and
+    bytes that save work between iterations: at most the size of the data and 2 GiB.
 
     The objective is the squared error while the stopping rule watches the mean distance,
     as in SciPy, so the latter may rise between iterations.
@@ -300,9 +300,10 @@ def kmeans2(
     Notes
     -----
     A round takes O(n_obs n_codes n_features) time, the k-means++ initialisation as much as
-    one round. Memory besides the input and the codes is 4 bytes an observation (24 for
-    k-means++), some copies of the code book and, with more than 40 features, bounds that
-    save work from round to round: at most the size of the data and 2 GiB.
+    one round. Memory besides the input and the codes is 8 bytes an observation (28 for
+    k-means++), some copies of the code book and, with 14 features or more, bounds and bytes that
+    save work from round to round: at most the size of the data and 2 GiB. With up to eight
+    features of float32 it is a sorted copy instead: 4 bytes a feature and 32 an observation.
 
     References
     ----------

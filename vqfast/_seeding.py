@@ -126,37 +126,61 @@ _ROUNDS, _OVERSAMPLING = 5, 1.0
 def _sample(
     data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] | None
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Rows of some observations in the order of their index, and their weights."""
+    """Rows of some observations in the order of their index, and their weights.
+
+    Those without weight are left out where there are enough others.
+    """
     obs = data if data.ndim == 2 else data[:, None]
     n_wanted = max(_SAMPLE, _SAMPLE_PER_CODE * k)
     all_weights = np.ones(obs.shape[0]) if weights is None else weights
-    if obs.shape[0] <= n_wanted:
+    eligible = np.flatnonzero(all_weights > 0)
+    if len(eligible) < k:
+        eligible = np.arange(obs.shape[0])
+    if len(eligible) > n_wanted:
+        eligible = np.sort(rng.choice(eligible, size=n_wanted, replace=False))
+    if len(eligible) == obs.shape[0]:
         return obs, all_weights
-    chosen = np.sort(rng.choice(obs.shape[0], size=n_wanted, replace=False))
-    return np.ascontiguousarray(obs[chosen]), all_weights[chosen]
+    return np.ascontiguousarray(obs[eligible]), all_weights[eligible]
 
 
 def _draw(potential: NDArray[np.float64], size: int, rng: Rng) -> NDArray[np.int64]:
-    """Indices in proportion to the potential, with replacement; any if there is none left."""
-    if not potential.any():
-        potential = np.ones_like(potential)
+    """Indices in proportion to the potential, with replacement."""
     cumulative = np.cumsum(potential)
     found = np.searchsorted(cumulative, rng.uniform(size=size) * cumulative[-1], side="right")
     return np.asarray(np.minimum(found, len(potential) - 1), dtype=np.int64)
 
 
+def _potential(
+    sq_dists: NDArray[np.float64], weights: NDArray[np.float64], chosen: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """What to draw by: weighted squared distances or, if there are none, all that is not chosen."""
+    with np.errstate(invalid="ignore"):
+        potential = np.asarray(sq_dists * weights, dtype=FLOAT64)
+        potential = np.nan_to_num(potential, nan=0.0, posinf=np.finfo(FLOAT64).max)
+    if potential.any():
+        return np.asarray(potential / potential.max(), dtype=FLOAT64)
+    left = np.ones_like(weights)
+    left[chosen] = 0
+    if (left * weights).any():
+        return left * weights
+    return left if left.any() else np.ones_like(weights)
+
+
 def _greedy(obs: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64], workers: int) -> NDArray[np.int64]:
     """Indices of k observations, each the best of some drawn by squared distance."""
     n_trials = 2 + int(np.log(k))
-    chosen = _draw(weights, 1, rng)
+    chosen = _draw(_potential(np.zeros_like(weights), weights, np.array([], dtype=np.int64)), 1, rng)
     sq_dists = np.full(obs.shape[0], np.inf)
     lower_sq_dists(obs, np.array(obs[chosen[0]], dtype=FLOAT64), sq_dists, workers)
     while len(chosen) < k:
-        best = (np.inf, -1, sq_dists)
-        for candidate in _draw(sq_dists * weights, n_trials, rng):
+        best: tuple[float, int, NDArray[np.float64]] | None = None
+        for candidate in _draw(_potential(sq_dists, weights, chosen), n_trials, rng):
             lowered = sq_dists.copy()
             lower_sq_dists(obs, np.array(obs[candidate], dtype=FLOAT64), lowered, workers)
-            best = min(best, (float((lowered * weights).sum()), int(candidate), lowered), key=lambda trial: trial[0])
+            left = float((lowered * weights).sum())
+            if best is None or left < best[0]:
+                best = left, int(candidate), lowered
+        assert best is not None
         chosen, sq_dists = np.append(chosen, best[1]), best[2]
     return chosen
 
@@ -181,16 +205,20 @@ def scalable(data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] 
     to each. Looks at a sample as `greedy_plus_plus` does. B. Bahmani et al., "Scalable
     k-means++", PVLDB 5 (2012) 622-633.
     """
+    if data.shape[0] < k:
+        raise ValueError(f"minit='||' needs at least {k} observations, got {data.shape[0]}")
     obs, sample_weights = _sample(data, k, rng, weights)
-    candidates, codes = _draw(sample_weights, 1, rng), np.zeros(obs.shape[0], dtype=np.int32)
+    nothing = np.array([], dtype=np.int64)
+    candidates = _draw(_potential(np.zeros_like(sample_weights), sample_weights, nothing), 1, rng)
+    codes = np.zeros(obs.shape[0], dtype=np.int32)
     sq_dists, dist = np.full(obs.shape[0], np.inf), np.empty(obs.shape[0])
     new = candidates
     for _ in range(_ROUNDS):
         Nearest(obs, len(new), workers).assign(np.array(obs[new], dtype=FLOAT64), codes, dist)
         sq_dists = np.minimum(sq_dists, dist * dist)
-        potential = sq_dists * sample_weights
-        if not potential.any():
+        if not (sq_dists * sample_weights).any():
             break
+        potential = _potential(sq_dists, sample_weights, candidates)
         share = _OVERSAMPLING * k * potential / potential.sum()
         new = np.flatnonzero(rng.uniform(size=len(share)) < share)
         if not len(new):
@@ -200,8 +228,6 @@ def scalable(data: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64] 
     if len(candidates) < k:
         rest = np.setdiff1d(np.arange(obs.shape[0]), candidates)
         candidates = np.append(candidates, rng.permutation(rest)[: k - len(candidates)])
-    if len(candidates) < k:
-        raise ValueError(f"minit='||' needs at least {k} observations, got {obs.shape[0]}")
     Nearest(obs, len(candidates), workers).assign(np.array(obs[candidates], dtype=FLOAT64), codes)
     counts = np.bincount(codes, weights=sample_weights, minlength=len(candidates)).astype(FLOAT64)
     few = np.ascontiguousarray(obs[candidates])

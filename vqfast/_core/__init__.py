@@ -16,6 +16,8 @@
                  kernels.c            one instruction set; compiled once for each, from
                    code_book.inc.h      packing of a code book
                    scan.inc.h           the float32 scans
+                   int8*.inc.h          the scan of bytes, with bounds (contract: int8.h)
+                   tiles.inc.h          fits of few features (contract: tiles.h)
                    few.inc.h            the search of few observations, nothing packed
                    direct.inc.h         decisions by the double formula
                    obs.inc.h            what reads observations; included for float and double

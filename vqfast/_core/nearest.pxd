@@ -48,6 +48,8 @@ cdef class Nearest:
     cdef allocate_bounds(self, Py_ssize_t itemsize)
     cdef Py_ssize_t n_panels(self) noexcept nogil
     cdef int check_signals(self) except -1
+    cdef void give_up(self) noexcept nogil
+    cdef bint leaves_out(self) noexcept nogil
     cdef int best_path(self) noexcept
     cdef int settle_on(self, int path) except -1
     cdef void choose_blocks(self) noexcept

@@ -194,6 +194,7 @@ cdef class Nearest:
         self.int8 = None
         self.can_follow = False
         vq_release(self.memory, self.n_bytes)
+        self.memory = NULL
         self.n_bytes = self.layout(NULL)
         self.memory = <char *>vq_allocate(self.n_bytes)
         if self.memory == NULL:
@@ -202,8 +203,13 @@ cdef class Nearest:
         if path == VQ_PANELS and self.rounds > 2:
             self.allocate_bounds(itemsize)
         if path == VQ_INT8:
-            self.int8 = new_int8(self.kernels, self.obs_type, self.n_obs, self.n_features, self.n_codes,
-                                 self.block_rows, self.workers, self.rounds, self.forced)
+            try:
+                self.int8 = new_int8(self.kernels, self.obs_type, self.n_obs, self.n_features, self.n_codes,
+                                     self.block_rows, self.workers, self.rounds, self.forced)
+            except MemoryError:
+                vq_release(self.memory, self.n_bytes)
+                self.memory = NULL
+                raise
         return 0
 
     cdef void choose_blocks(self) noexcept:
@@ -232,8 +238,10 @@ cdef class Nearest:
         if n_panels > 1 and n_bytes <= min(BOUNDS_BYTES, itemsize * self.n_obs * self.n_features):
             self.drifts = <float *>PyMem_RawMalloc(4 * n_panels)
             self.lower = <float *>PyMem_RawMalloc(n_bytes)
-            if self.drifts == NULL or self.lower == NULL:
-                raise MemoryError
+            if self.drifts == NULL or self.lower == NULL:  # it also goes without
+                PyMem_RawFree(self.drifts)
+                PyMem_RawFree(self.lower)
+                self.drifts = self.lower = NULL
 
     def __dealloc__(self):
         vq_release(self.memory, self.n_bytes)
@@ -364,11 +372,21 @@ cdef class Nearest:
             self.pack_pass(path, self.drifts if follow else NULL)
         if path == VQ_INT8:
             self.int8.pack(&self.book, follow, job.warm, keeps_scale)
-        self.can_follow = path == VQ_PANELS and self.lower != NULL or path == VQ_INT8 and self.int8.keeps_bounds
+        self.can_follow = path == VQ_PANELS and self.lower != NULL
+        if path == VQ_INT8:  # a code word left out has no way from where it was
+            self.can_follow = self.int8.keeps_bounds and not self.leaves_out()
         if path == VQ_PANELS and self.can_follow and not follow:
             memset(self.drifts, 0, 4 * self.n_panels())
         job.first_round = not follow
         return path
+
+    cdef bint leaves_out(self) noexcept nogil:
+        """Whether a code word is not finite."""
+        cdef Py_ssize_t k
+        for k in range(self.book.n_codes):
+            if self.book.sq_norms[k] == INFINITY:
+                return True
+        return False
 
     cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil:
         """Assign all observations; KeyboardInterrupt is noticed within a second.
@@ -381,10 +399,15 @@ cdef class Nearest:
             max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         cdef vq_team team
         cdef bint trial  # the first blocks show what the int8 path is worth
+        if self.memory == NULL:  # an earlier call ran out of it
+            with gil:
+                raise MemoryError
         if n_codes != self.book.n_codes:
             job.warm = job.warm and not follow  # the codes are those of another code book
         job.path = self.pack(code_book, n_codes, job, follow)
         trial = job.path == VQ_INT8 and job.first_round and not self.forced and n_blocks > 2 * self.workers
+        if trial:
+            self.int8.compared(1)  # those of earlier rounds
         while first < n_blocks:
             vq_team_begin(&team, self.workers, first, min(n_blocks, first + (self.workers if trial else at_once)))
             if self.workers == 1:  # no OpenMP: safe in a forked child
@@ -394,6 +417,7 @@ cdef class Nearest:
                     vq_team_enter(&team, threadid())
                     self.run_blocks(&team, threadid(), job)
             if vq_team_stopped(&team):
+                self.give_up()
                 return 0
             first = team.last
             if trial and self.int8.compared(first * self.block_rows) > INT8_HITS * n_codes:
@@ -413,11 +437,16 @@ cdef class Nearest:
         try:
             PyErr_CheckSignals()
         except BaseException:
-            self.can_follow = False
-            if self.int8 is not None:
-                self.int8.quantized = False
+            self.give_up()
             raise
         return 0
+
+    cdef void give_up(self) noexcept nogil:
+        """A run has ended in the middle: neither bounds nor bytes nor codes are of one code book."""
+        self.can_follow = False
+        self.book.n_codes = 0
+        if self.wanted_path == VQ_INT8:
+            self.int8.quantized = False
 
     def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False, bint follow=False,
                bint check_finite=False):

@@ -56,18 +56,20 @@ def lloyd_rounds(obs: NDArray[Any], book: NDArray[np.float64], n_rounds: int, wo
             new += (step - 1) * (new - book)
         elif means.n_moved == 0 and not n_empty:
             return new
-        book, follow = new, True
-        if n_empty and _refill(search, book, members):
-            follow = False
+        book, follow = new, not n_empty
+        if n_empty:
+            _refill(search, book, members)
     return book
 
 
-def _refill(search: Nearest, book: NDArray[np.float64], members: NDArray[np.bool_]) -> bool:
-    """Move the words without members to the observations that are farthest from their words."""
+def _refill(search: Nearest, book: NDArray[np.float64], members: NDArray[np.bool_]) -> None:
+    """Move the words without members to the observations that are farthest from their words.
+
+    The search then follows codes of its own: the next round begins anew.
+    """
     codes, dist = np.empty(search.n_obs, dtype=np.int32), np.empty(search.n_obs)
     search.assign(book, codes, dist)
     empty = np.flatnonzero(~members)
     farthest = np.argsort(-dist, kind="stable")[: empty.size]
     farthest = farthest[dist[farthest] > 0]
     book[empty[: farthest.size]] = search.array[farthest]
-    return farthest.size > 0

@@ -5,8 +5,9 @@
  *
  *     |m - c|^2 - |m - b|^2 <= 2 sum_j h_j |c_j - b_j|,
  *
- * because the difference of two squared distances is linear in x. With b the nearest to m the
- * others are left out; a few candidates are compared for all observations of the tile at once.
+ * because the difference of two squared distances is linear in x. The double formula, which may
+ * see a tie there, is off by less than 2^-48 |x - c|^2 <= 2^-47 (|m - c|^2 + |h|^2). With b the
+ * nearest to m the others are left out; a few candidates are compared for all observations of the tile at once.
  *
  * Everything is float32 by direct differences of numbers that float32 holds exactly: each
  * squared distance is off by at most (d + 3) 2^-23 relative, plus what underflows, less than

@@ -137,7 +137,11 @@ INLINE void narrow(const vq_tile_codes *from, ptrdiff_t d, const float *box, flo
     ptrdiff_t nearest = 0, n = 0;
     while (sq_dists[nearest] != best)
         nearest++;
-    const vf high = vf_set(best * (1 + TILE_ROUNDING) + TILE_UNDERFLOW), up = vf_set(1 + TILE_ROUNDING);
+    float sq_half = 0; /* squared distances within the box may round to the same double up to here */
+    for (ptrdiff_t j = 0; j < d; j++)
+        sq_half += box[d + j] * box[d + j];
+    const vf high = vf_set(best * (1 + TILE_ROUNDING) + TILE_UNDERFLOW + sq_half * 0x1p-44f);
+    const vf up = vf_set(1 + TILE_ROUNDING);
     for (ptrdiff_t k = 0; k < from->n; k += VL) {
         vf reach = vf_set(0);
         for (ptrdiff_t j = 0; j < d; j++) {
