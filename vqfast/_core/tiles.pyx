@@ -65,17 +65,19 @@ cdef class Tiles:
         cdef const float *obs = <const float *>self.obs.data
         cdef Py_ssize_t part = vq_team_next(team, worker), d = self.n_features, first, last, i, j
         cdef Py_ssize_t rows = self.obs.row_stride, columns = self.obs.feature_stride
-        cdef float x
+        cdef float x, least, most
         while part >= 0:
             first, last = part * ORDER_STEP, min(self.n_obs, (part + 1) * ORDER_STEP)
             if keys != NULL:
                 self.kernels.order(obs, rows, columns, first, last, d, low, high, keys + first)
             else:
                 for j in range(d):
+                    least, most = low[j], high[j]
                     for i in range(first, last):
                         x = obs[i * rows + j * columns]
-                        low[j] = min(low[j], x)
-                        high[j] = max(high[j], x)
+                        least = min(least, x)
+                        most = max(most, x)
+                    low[j], high[j] = least, most
             part = vq_team_next(team, worker)
 
     cdef void order_pass(self, float *low, float *high, uint64_t *keys) noexcept nogil:
