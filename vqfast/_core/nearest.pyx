@@ -54,8 +54,10 @@ cdef Py_ssize_t OBS_PER_CODE = 4
 cdef Py_ssize_t INT8_BLOCK_ROWS = 512
 cdef Py_ssize_t INT8_BLOCK_BYTES = 1 << 17
 cdef Py_ssize_t INT8_BLOCK_MINIMA = 1 << 18
-# More hits than a code in so many, and the panels path is faster.
-cdef double INT8_HITS = 1 / 16
+# More hits than this share of the codes, and the panels path is faster; the bounds of a fit
+# make up for more.
+cdef double INT8_HITS = 0.0625
+cdef double INT8_FIT_HITS = 0.25
 # In the lanes path observations come in groups of up to 64; three passes over a block of
 # 1024 stay in the first-level cache.
 cdef Py_ssize_t LANES_MULTIPLE = 64
@@ -399,6 +401,7 @@ cdef class Nearest:
             max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         cdef vq_team team
         cdef bint trial  # the first blocks show what the int8 path is worth
+        cdef double most_hits = INT8_FIT_HITS if self.rounds > 2 else INT8_HITS
         if self.memory == NULL:  # an earlier call ran out of it
             with gil:
                 raise MemoryError
@@ -420,7 +423,7 @@ cdef class Nearest:
                 self.give_up()
                 return 0
             first = team.last
-            if trial and self.int8.compared(first * self.block_rows) > INT8_HITS * n_codes:
+            if trial and self.int8.compared(first * self.block_rows) > most_hits * n_codes:
                 with gil:
                     self.settle_on(VQ_PANELS)
                 return self.run(code_book, n_codes, False, job)
