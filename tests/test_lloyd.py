@@ -34,6 +34,17 @@ def test_means(isa, dtype, workers, weights_for, rng):
             assert n_empty == n_codes - members.sum()
 
 
+def test_means_for_another_code_book(dtype, rng):
+    """A caller may have moved the words since the last update, as long steps do."""
+    obs, codes = rng.normal(size=(200, 9)).astype(dtype), rng.integers(0, 6, 200).astype(np.int32)
+    update, flags = Means(Nearest(obs, 6)), np.zeros(6, dtype=bool)
+    for _ in range(3):  # nobody moves
+        book = rng.normal(size=(6, 9))
+        expected, _ = reference.means(obs, codes, book)
+        update.update(codes, book, flags)
+        np.testing.assert_array_equal(book, expected)
+
+
 def test_means_of_strided_observations(dtype, weights_for, rng):
     obs = rng.normal(size=(50, 6)).astype(dtype)
     codes, weights = rng.integers(0, 4, 50).astype(np.int32), weights_for(50)

@@ -153,13 +153,13 @@ cdef class Means:
             for i in range(n):
                 self.totals[codes[i]] += self.weights_data[i]
 
-    cdef void move_code(self, Py_ssize_t k, double *code_word) noexcept nogil:
+    cdef void move_code(self, Py_ssize_t k, bint all_means, double *code_word) noexcept nogil:
         """Replace a code word that has members by their mean, in the type of the observations."""
         cdef Py_ssize_t first = self.ends[k - 1] if k else 0, d = self.search.n_features
         cdef Py_ssize_t n_events = self.ends[k] - first
         cdef const int32_t *events = self.events + first
         cdef const vq_obs *obs = &self.search.obs
-        if not n_events and not self.all_new:
+        if not n_events and not self.all_new and not all_means:
             return  # it is where it was
         if self.fixed:
             self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor,
@@ -187,16 +187,19 @@ cdef class Means:
                 mean = sum[j] / total
             code_word[j] = <float>mean if narrow else mean
 
-    cdef void move_codes(self, vq_team *team, int worker, Py_ssize_t width, Py_ssize_t n_codes,
+    cdef void move_codes(self, vq_team *team, int worker, Py_ssize_t width, Py_ssize_t n_codes, bint all_means,
                          double *code_book) noexcept nogil:
         cdef Py_ssize_t part = vq_team_next(team, worker), k
         while part >= 0:
             for k in range(part * width, min(n_codes, (part + 1) * width)):
-                self.move_code(k, code_book + k * self.search.n_features)
+                self.move_code(k, all_means, code_book + k * self.search.n_features)
             part = vq_team_next(team, worker)
 
-    cdef void run(self, const int32_t *codes, Py_ssize_t n_codes, double *code_book) noexcept nogil:
-        """Replace the code words that have members by their means, in the type of the observations."""
+    cdef void run(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means, double *code_book) noexcept nogil:
+        """Replace the code words that have members by their means, in the type of the observations.
+
+        Without all_means the code book is the one that the last run left.
+        """
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width, k
         cdef vq_team team
         cdef int workers = self.search.workers
@@ -208,11 +211,11 @@ cdef class Means:
         n_parts = (n_codes + width - 1) // width
         vq_team_begin(&team, workers, 0, n_parts)
         if workers == 1:
-            self.move_codes(&team, 0, width, n_codes, code_book)
+            self.move_codes(&team, 0, width, n_codes, all_means, code_book)
         else:
             with parallel(num_threads=vq_team_threads(workers)):
                 vq_team_enter(&team, threadid())
-                self.move_codes(&team, threadid(), width, n_codes, code_book)
+                self.move_codes(&team, threadid(), width, n_codes, all_means, code_book)
         memcpy(self.old, codes, n * sizeof(int32_t))
         self.all_new = False
         self.n_empty = 0
@@ -241,8 +244,7 @@ cdef class Means:
     def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
 
-        code_book is that of the last update, unless forget was called since. Rows without
-        members stay (as float32 where the observations are); members (bool, n_codes) says which
+        Rows without members stay (as float32 where the observations are); members (bool, n_codes) says which
         have some. Returns the number of those without.
         """
         cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)
@@ -250,7 +252,7 @@ cdef class Means:
         cdef double *words = <double *>cnp.PyArray_DATA(code_book)
         cdef cnp.npy_bool *flags = <cnp.npy_bool *>cnp.PyArray_DATA(members)
         with nogil:
-            self.run(codes_data, n_codes, words)
+            self.run(codes_data, n_codes, True, words)
         for k in range(n_codes):
             flags[k] = self.totals[k] > 0
         return self.n_empty
@@ -306,7 +308,7 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
             else:
                 job.warm = done > 0
                 search.run(words, n_codes, done > 0, &job)
-                means.run(codes_data, n_codes, words)
+                means.run(codes_data, n_codes, False, words)
             if means.n_empty:
                 if stop_on_empty:
                     n_with_empty = 1
