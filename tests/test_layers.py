@@ -62,7 +62,7 @@ ALLOWED = {
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
-    "_core.additive": {"_core.kernels", "_core.team", "_core.nearest", "additive.h"},
+    "_core.additive": {"_core.kernels", "_core.memory", "_core.team", "_core.nearest", "additive.h"},
     "_core.search": {"search.h", "_core.kernels", "_core.memory", "_core.team", "_core.nearest"},
     "_core.least_squares": {"_core.kernels", "_core.team", "_core.nearest", "_core.additive"},
 }

@@ -8,6 +8,7 @@ from libc.stdint cimport int16_t, int32_t, uint16_t, uintptr_t
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
+from .memory cimport vq_take
 from .nearest cimport kernels_of, view_obs
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
@@ -40,13 +41,6 @@ cdef enum:
     MEASURE_WORDS
     PACK_CROSS
     PACK_COLUMNS
-
-
-cdef char *take(char **cursor, Py_ssize_t n_bytes) noexcept nogil:
-    """The next n_bytes at a cache line's start."""
-    cdef char *start = cursor[0]
-    cursor[0] += (n_bytes + 63) // 64 * 64
-    return start
 
 
 cdef class SumBooks:
@@ -213,20 +207,20 @@ cdef class SumBooks:
         cdef Py_ssize_t m = books.n_books, n = 0, beam = max(1, job.how.beam), kept = max(1, job.how.n_kept)
         if books.cross != NULL:
             n = job.block_rows
-        scratch.rows = <int16_t *>take(&cursor, 4 * n * books.n_pairs)
-        scratch.factors = <float *>take(&cursor, 4 * n)
-        scratch.sq_norms = <double *>take(&cursor, 8 * n)
-        scratch.unaries = <int32_t *>take(&cursor, 4 * n * m * books.width)
-        scratch.vector = <double *>take(&cursor, 24 * books.n_features)
-        scratch.sums = <double *>take(&cursor, 8 * m * books.width)
-        scratch.tuples = <int32_t *>take(&cursor, 4 * (2 * beam + 2) * m)
-        scratch.energies = <double *>take(&cursor, 16 * beam)
-        scratch.found = <vq_sum_candidate *>take(&cursor, sizeof(vq_sum_candidate) * beam)
-        scratch.order = <int32_t *>take(&cursor, 8 * m)
-        scratch.own = <double *>take(&cursor, 8 * m)
-        scratch.chosen = <const int16_t **>take(&cursor, sizeof(void *) * m)
-        scratch.kept = <int32_t *>take(&cursor, 4 * kept * m)
-        scratch.kept_energies = <double *>take(&cursor, 8 * kept)
+        scratch.rows = <int16_t *>vq_take(&cursor, 4 * n * books.n_pairs)
+        scratch.factors = <float *>vq_take(&cursor, 4 * n)
+        scratch.sq_norms = <double *>vq_take(&cursor, 8 * n)
+        scratch.unaries = <int32_t *>vq_take(&cursor, 4 * n * m * books.width)
+        scratch.vector = <double *>vq_take(&cursor, 24 * books.n_features)
+        scratch.sums = <double *>vq_take(&cursor, 8 * m * books.width)
+        scratch.tuples = <int32_t *>vq_take(&cursor, 4 * (2 * beam + 2) * m)
+        scratch.energies = <double *>vq_take(&cursor, 16 * beam)
+        scratch.found = <vq_sum_candidate *>vq_take(&cursor, sizeof(vq_sum_candidate) * beam)
+        scratch.order = <int32_t *>vq_take(&cursor, 8 * m)
+        scratch.own = <double *>vq_take(&cursor, 8 * m)
+        scratch.chosen = <const int16_t **>vq_take(&cursor, sizeof(void *) * m)
+        scratch.kept = <int32_t *>vq_take(&cursor, 4 * kept * m)
+        scratch.kept_energies = <double *>vq_take(&cursor, 8 * kept)
         return cursor
 
     cdef void search_blocks(self, vq_team *team, int worker, const SearchJob *job) noexcept nogil:
