@@ -201,3 +201,43 @@ def test_assign_few_not_finite(isa):
     assign_few(obs, book, codes, dist, isa=isa)
     np.testing.assert_array_equal(codes, [2, 0, 0])
     np.testing.assert_array_equal(dist, [5.0, np.inf, np.inf])
+
+
+# ---- few codes of few features ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["normal", "lattice", "offset", "equal", "tiny", "huge"])
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 5])
+def test_few_codes(isa, kind, n_features, rng):
+    for n_codes in (2, 3, 7, 8, 9, 15, 16, 17):
+        for n_obs in (31, 32, 33, 64, 65, 1100):
+            obs, book = rng.normal(size=(n_obs, n_features)), rng.normal(size=(n_codes, n_features))
+            if kind == "lattice":
+                obs, book = np.round(obs), np.round(book)
+            scale = {"tiny": 1e-30, "huge": 1e25}.get(kind, 1.0)
+            offset = {"offset": 1e4}.get(kind, 0.0)
+            obs, book = (obs * scale + offset).astype("f4"), (book * scale + offset).astype("f4").astype(float)
+            if kind == "equal":
+                book[:] = book[0]
+            codes, sq_dists = reference.nearest(obs, book)
+            check(obs, book, codes, sq_dists, isa, "lanes", dist_dtype=np.float32)
+            only = np.empty(n_obs, dtype=np.int32)
+            Nearest(obs, n_codes, 1, isa, "lanes").assign(book, only)
+            np.testing.assert_array_equal(only, codes)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_few_codes_not_finite(isa, bad, rng):
+    book = rng.normal(size=(5, 3))
+    for at in (0, 31, 40, 63, 69):
+        obs = rng.normal(size=(70, 3)).astype("f4")
+        search, codes, dist = Nearest(obs, 5, 1, isa, "lanes"), np.empty(70, dtype=np.int32), np.empty(70, dtype="f4")
+        assert search.assign(book, codes, dist, check_finite=True)
+        obs[at, 1] = bad
+        assert not search.assign(book, codes, dist, check_finite=True)
+        assert search.assign(book, codes, dist)
+        np.testing.assert_array_equal(np.flatnonzero(np.isinf(dist)), [at])
+        assert codes[at] == 0
+    book[2, 0] = bad  # never wins
+    codes, sq_dists = reference.nearest(obs[:64], book)
+    check(obs[:64], book, codes, sq_dists, isa, "lanes", dist_dtype=np.float32)

@@ -19,6 +19,7 @@
                    int8*.inc.h          the scan of bytes, with bounds (contract: int8.h)
                    tiles.inc.h          fits of few features (contract: tiles.h)
                    few.inc.h            the search of few observations, nothing packed
+                   few_codes.inc.h      codes and distances in one pass for few codes of few features
                    direct.inc.h         decisions by the double formula
                    obs.inc.h            what reads observations; included for float and double
                    lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps, passes

@@ -76,6 +76,8 @@ cdef extern from "kernels.h" nogil:
         void (*pack_codes)(vq_code_book *, int, Py_ssize_t, Py_ssize_t, float *) noexcept nogil
         void (*assign_few)(const float *, Py_ssize_t, const float *, Py_ssize_t, Py_ssize_t, double *, int32_t *,
                            double *) noexcept nogil
+        Py_ssize_t (*assign_few_codes)(const vq_obs *, Py_ssize_t, const vq_code_book *, double *, int32_t *,
+                                       float *) noexcept nogil
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         const void *int8  # vq_int8_kernels, int8.pxd

@@ -301,7 +301,19 @@ cdef class Nearest:
         cdef int32_t *codes = job.codes + first
         cdef int itemsize = 4 if self.obs_type == VQ_FLOAT32 else 8
         cdef int dist_size = 4 if job.dist_type == VQ_FLOAT32 else 8
+        cdef char *dist = <char *>job.dist + first * dist_size if job.dist != NULL else NULL
+        cdef Py_ssize_t done
         obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
+        if job.path == VQ_LANES and itemsize == 4 and (dist == NULL or dist_size == 4):
+            done = self.kernels.assign_few_codes(&obs, n_rows, &self.book, scratch.row, codes, <float *>dist)
+            if done < 0 and job.check_finite:
+                vq_team_stop(team)
+                return
+            if done > 0:
+                obs.data = <const char *>obs.data + done * obs.row_stride * itemsize
+                codes += done
+                dist += done * dist_size * (dist != NULL)
+                n_rows -= done
         if job.check_finite and not self.typed.magnitude(&obs, n_rows, self.n_features) < INFINITY:
             vq_team_stop(team)
             return
@@ -317,9 +329,9 @@ cdef class Nearest:
             self.typed.assign_bounded(&obs, n_rows, &self.book, scratch, &bounds, codes)
         else:
             self.typed.assign[job.path](&obs, n_rows, &self.book, scratch, job.warm, codes)
-        if job.dist != NULL:
+        if dist != NULL:
             self.typed.sq_dists(&obs, n_rows, &self.book, codes, scratch.row, scratch.sq_dists)
-            self.kernels.roots(scratch.sq_dists, n_rows, job.dist_type, <char *>job.dist + first * dist_size)
+            self.kernels.roots(scratch.sq_dists, n_rows, job.dist_type, dist)
 
     cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil:
         cdef Py_ssize_t block = vq_team_next(team, worker)

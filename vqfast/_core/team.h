@@ -53,20 +53,31 @@ static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, pt
     team->last = last;
 }
 
+#ifdef __linux__
+enum { PATIENCE = 20000 };
+static inline long long vq_nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+#endif
+
 /* To be called by every thread as the first thing in a parallel region.
  *
  * A scheduler may wake a worker on the CPU of the first thread though others are idle, and
- * leave it waiting there for the whole of a short job. So the first thread waits a moment
- * for the others and then steps aside once; a worker that finds itself on that CPU moves
+ * leave it waiting there for the whole of a short job. So the first thread waits for the
+ * others, twice as long as a worker takes that has a CPU (5 to 10 us), and then steps aside
+ * once, which costs 60 us; a worker that finds itself on that CPU moves
  * to another one, with its affinity as it was (should the second call fail, it keeps all
  * CPUs but one).
  */
 static inline void vq_team_enter(vq_team *team, int worker)
 {
 #ifdef __linux__
-    enum { SPINS = 1000 };
     if (worker == 0) {
-        for (int i = 0; i < SPINS && atomic_load(&team->n_started) < team->workers - 1; i++)
+        const long long end = vq_nanoseconds() + PATIENCE;
+        while (atomic_load(&team->n_started) < team->workers - 1 && vq_nanoseconds() < end)
             ;
         if (atomic_load(&team->n_started) < team->workers - 1)
             nanosleep(&(struct timespec){0, 1000}, NULL);

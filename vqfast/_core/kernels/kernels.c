@@ -27,6 +27,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "direct.inc.h"
 #include "scan.inc.h"
 #include "few.inc.h"
+#include "few_codes.inc.h"
 #include "tiles.inc.h"
 #if defined(__AVX512VNNI__)
 #define HAVE_INT8 1
@@ -188,6 +189,7 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .pack_scale = pack_scale,
     .pack_codes = pack_codes,
     .assign_few = assign_few,
+    .assign_few_codes = assign_few_codes,
     .roots = roots,
     .peak = peak,
     .int8 = INT8_KERNELS,

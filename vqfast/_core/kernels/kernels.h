@@ -202,6 +202,12 @@ typedef struct {
     void (*assign_few)(const float *obs, ptrdiff_t n_rows, const float *code_book, ptrdiff_t n_codes,
                        ptrdiff_t n_features, double *row, int32_t *codes, double *sq_dists);
 
+    /* The lanes path for few codes of few features: codes and distances of the first rows of
+     * float32 observations in C order. Returns how many, 0 where another way is as good, -1
+     * where a row is not finite. row is scratch of n_features. */
+    ptrdiff_t (*assign_few_codes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, double *row,
+                                  int32_t *codes, float *dist);
+
     /* dist[i] = sqrt(sq_dists[i]), NaN becoming +inf, in the element type dist_type. */
     void (*roots)(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist);
 
