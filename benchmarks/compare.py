@@ -50,8 +50,9 @@ EXPERIMENTS = {"ann": ann.main, "toy": toy.main}
 SAMPLE = 0.05
 # A job that takes this many seconds is run once.
 ONCE = 20.0
-# Seconds in which the waiting threads of the contender before fall asleep.
-PAUSE = 0.05
+# Seconds in which the waiting threads of the contender before fall asleep: OpenBLAS's spin
+# for 0.1 s after a product, and whoever is measured meanwhile has one CPU less.
+PAUSE = 0.2
 
 
 def environment(workers: int, out_of_the_box: bool) -> dict[str, str]:

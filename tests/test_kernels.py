@@ -178,8 +178,9 @@ def test_lower_sq_dists(isa, dtype, workers, rng):
 
 @pytest.mark.parametrize("kind", ["normal", "lattice", "offset", "equal", "tiny", "huge"])
 @pytest.mark.parametrize("n_features", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 130])
-def test_assign_few(isa, kind, n_features, rng):
-    obs, book = rng.normal(size=(5, n_features)), rng.normal(size=(60, n_features))
+@pytest.mark.parametrize("n_codes", [1, 3, 16, 60])
+def test_assign_few(isa, kind, n_features, n_codes, rng):
+    obs, book = rng.normal(size=(19, n_features)), rng.normal(size=(n_codes, n_features))
     if kind == "lattice":
         obs, book = np.round(obs), np.round(book)
     scale = {"tiny": 1e-30, "huge": 1e25}.get(kind, 1.0)
@@ -188,7 +189,7 @@ def test_assign_few(isa, kind, n_features, rng):
     if kind == "equal":
         book[:] = book[0]
     sq_dists = reference.sq_dists(obs, book)
-    codes, dist = np.empty(5, dtype=np.int32), np.empty(5, dtype="f4")
+    codes, dist = np.empty(19, dtype=np.int32), np.empty(19, dtype="f4")
     assign_few(obs, book, codes, dist, isa=isa)
     np.testing.assert_array_equal(codes, sq_dists.argmin(axis=1))
     np.testing.assert_array_equal(dist, np.sqrt(sq_dists.min(axis=1)).astype("f4"))

@@ -18,11 +18,12 @@ static inline void *vq_take(char **cursor, ptrdiff_t n_bytes)
     return start;
 }
 
-/* From so many bytes on, memory comes from the system: a call costs more than a small search. */
-#define VQ_LARGE ((ptrdiff_t)1 << 20)
+/* From so many bytes on, memory comes from the system in huge pages: bounds and bytes of
+ * observations are walked with long strides. Less is taken from the heap, which has it at hand:
+ * touching new small pages costs as much as a small search. */
+#define VQ_LARGE ((ptrdiff_t)4 << 20)
 
-/* n_bytes of zeros at the start of a cache line, or NULL. Large ones ask for huge pages: bounds
- * and bytes of observations are walked with long strides. */
+/* n_bytes of anything at the start of a cache line, or NULL. */
 static inline void *vq_allocate(ptrdiff_t n_bytes)
 {
 #ifdef __linux__
@@ -31,13 +32,12 @@ static inline void *vq_allocate(ptrdiff_t n_bytes)
         if (memory == MAP_FAILED)
             return NULL;
 #ifdef MADV_HUGEPAGE
-        if (n_bytes >= 4 * VQ_LARGE)
-            madvise(memory, (size_t)n_bytes, MADV_HUGEPAGE);
+        madvise(memory, (size_t)n_bytes, MADV_HUGEPAGE);
 #endif
         return memory;
     }
 #endif
-    char *memory = calloc(1, (size_t)n_bytes + 64 + sizeof(void *));
+    char *memory = malloc((size_t)n_bytes + 64 + sizeof(void *));
     if (!memory)
         return NULL;
     char *start = (char *)(((uintptr_t)memory + sizeof(void *) + 63) / 64 * 64);

@@ -34,9 +34,7 @@ cdef Py_ssize_t DIRECT_OBS_LANES = 12
 cdef Py_ssize_t DIRECT_OBS_PANELS = 6
 # So few observations search a float32 code book without packing it, up to so many
 # multiply-adds: packing costs as much as a dozen plain searches and can use more threads.
-# But a distance of up to half a vector of features is mostly its horizontal sum.
 cdef Py_ssize_t FEW_OBS = 20
-cdef Py_ssize_t FEW_FEATURES = 8
 cdef double WORK_OF_FEW = 1e8
 # Up to here observations in the lanes beat panels (measured crossover, one ISA or other).
 cdef Py_ssize_t LANES_LIMIT = 40
@@ -491,7 +489,7 @@ cdef class Nearest:
 def worth_packing(Py_ssize_t n_obs, Py_ssize_t n_codes, Py_ssize_t n_features):
     """Whether `assign_few` is not the faster search."""
     cdef double work = <double>n_obs * n_codes * n_features
-    return n_obs >= FEW_OBS or (n_features <= FEW_FEATURES and n_obs > 2) or work > WORK_OF_FEW
+    return n_obs >= FEW_OBS or work > WORK_OF_FEW
 
 
 def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.ndarray dist,
