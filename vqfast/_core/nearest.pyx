@@ -44,6 +44,9 @@ cdef Py_ssize_t BLOCK_ROWS = 768
 # The int8 path: fewer codes do not pay for the bytes of the observations; a block's bytes and
 # the lowest scores of its vectors of codes stay in the second-level cache.
 cdef Py_ssize_t INT8_CODES = 64
+# Fewer features, or so few that the lanes path would do and fewer codes, do not either.
+cdef Py_ssize_t INT8_FEATURES = 16
+cdef Py_ssize_t INT8_LANES_CODES = 512
 # With bounds they pay from fewer features on, and with many features from fewer codes.
 cdef Py_ssize_t INT8_FIT_FEATURES = 14
 cdef Py_ssize_t INT8_FIT_CODES = 4
@@ -176,11 +179,16 @@ cdef class Nearest:
         if self.n_obs < (DIRECT_OBS_LANES if lanes else DIRECT_OBS_PANELS):
             return VQ_DIRECT
         if (self.kernels.int8 != NULL and self.n_features <= VQ_INT8_FEATURES
-                and self.n_features >= (INT8_FIT_FEATURES if fits else LANES_LIMIT + 1)
-                and self.n_codes >= (INT8_FIT_CODES if fits and not lanes else INT8_CODES)
+                and self.n_features >= (INT8_FIT_FEATURES if fits else INT8_FEATURES)
+                and self.n_codes >= self.least_int8_codes(lanes, fits)
                 and self.n_obs >= OBS_PER_CODE * self.n_codes):
             return VQ_INT8
         return VQ_LANES if lanes else VQ_PANELS
+
+    cdef Py_ssize_t least_int8_codes(self, bint lanes, bint fits) noexcept:
+        if fits:
+            return INT8_CODES if lanes else INT8_FIT_CODES
+        return INT8_LANES_CODES if lanes else INT8_CODES
 
     cdef int settle_on(self, int path) except -1:
         """Blocks and memory for a path, forgetting what there was before."""
@@ -435,7 +443,7 @@ cdef class Nearest:
             first = team.last
             if trial and self.int8.compared(first * self.block_rows) > most_hits * n_codes:
                 with gil:
-                    self.settle_on(VQ_PANELS)
+                    self.settle_on(VQ_LANES if self.n_features <= LANES_LIMIT and self.rounds <= 2 else VQ_PANELS)
                 return self.run(code_book, n_codes, False, job)
             trial = False
             if first < n_blocks:
