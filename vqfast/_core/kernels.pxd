@@ -54,7 +54,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct vq_typed_kernels:
         double (*magnitude)(const vq_obs *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        double (*smallest)(const vq_obs *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*extents)(const vq_obs *, Py_ssize_t, Py_ssize_t, double *, double *) noexcept nogil
         void (**assign)(const vq_obs *, Py_ssize_t, const vq_code_book *, vq_scratch *, int, int32_t *) noexcept nogil
         void (*assign_bounded)(const vq_obs *, Py_ssize_t, const vq_code_book *, vq_scratch *, const vq_bounds *,
                                int32_t *) noexcept nogil
@@ -79,6 +79,7 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t (*assign_few_codes)(const vq_obs *, Py_ssize_t, const vq_code_book *, double *, int32_t *,
                                        float *) noexcept nogil
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
+        void (*fixed_mean)(const int64_t *, Py_ssize_t, double, double, double, double *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         const void *int8  # vq_int8_kernels, int8.pxd
         const void *tiles  # vq_tile_kernels, tiles.pxd

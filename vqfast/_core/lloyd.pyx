@@ -172,20 +172,18 @@ cdef class Means:
     cdef void set_mean(self, Py_ssize_t k, double *code_word) noexcept nogil:
         """From the sum, if there are members."""
         cdef Py_ssize_t d = self.search.n_features, j
-        cdef const int64_t *high = self.fixed_sums + 2 * k * d
-        cdef const double *sum = self.sums + k * d
         cdef bint narrow = self.search.obs_type == VQ_FLOAT32
         cdef double total = self.totals[k], mean
         if not total > 0:
             for j in range(d):
                 code_word[j] = <float>code_word[j] if narrow else code_word[j]
-            return
-        for j in range(d):
-            if self.fixed:
-                mean = (<double>high[j] + <double>high[d + j] / self.low_factor) / total / self.factor
-            else:
-                mean = sum[j] / total
-            code_word[j] = <float>mean if narrow else mean
+        elif self.fixed:
+            self.search.kernels.fixed_mean(self.fixed_sums + 2 * k * d, d, total, self.factor, self.low_factor,
+                                           code_word)
+        else:
+            for j in range(d):
+                mean = self.sums[k * d + j] / total
+                code_word[j] = <float>mean if narrow else mean
 
     cdef void move_codes(self, vq_team *team, int worker, Py_ssize_t width, Py_ssize_t n_codes, bint all_means,
                          double *code_book) noexcept nogil:

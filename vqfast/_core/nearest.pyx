@@ -590,28 +590,14 @@ def extents(cnp.ndarray obs, int workers=1, isa=None, bint both=True):
 
 
 cdef void measure_parts(vq_team *team, int worker, const Pass *rows, double *highest, double *lowest) noexcept nogil:
-    """By pieces that stay in the first-level cache for the second look."""
-    cdef Py_ssize_t part = vq_team_next(team, worker), n, i, piece = max(1, 4096 // max(1, rows.n_features))
-    cdef Py_ssize_t n_rows
-    cdef double found
+    cdef Py_ssize_t part = vq_team_next(team, worker), n
     cdef vq_obs obs
     while part >= 0:
         n = take_part(rows, part, &obs)
         if lowest == NULL:
             highest[part] = rows.typed.magnitude(&obs, n, rows.n_features)
         else:
-            highest[part], lowest[part] = 0, INFINITY
-            i = 0
-            while i < n:
-                n_rows = min(piece, n - i)
-                found = rows.typed.magnitude(&obs, n_rows, rows.n_features)
-                if not found <= highest[part]:
-                    highest[part] = found
-                    if found != found:
-                        break
-                lowest[part] = min(lowest[part], rows.typed.smallest(&obs, n_rows, rows.n_features))
-                obs.data = <const char *>obs.data + n_rows * obs.row_stride * rows.itemsize
-                i += n_rows
+            rows.typed.extents(&obs, n, rows.n_features, highest + part, lowest + part)
         part = vq_team_next(team, worker)
 
 

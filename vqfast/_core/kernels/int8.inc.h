@@ -595,10 +595,14 @@ static void nearest_bounds(const vq_int8_book *bytes, const vq_int8_bounds *boun
     }
 }
 
-/* The rows that the bounds do not exclude from a group. */
-static ptrdiff_t list_bounded(const vq_int8_bounds *bounds, ptrdiff_t g, int reused, vq_int8_scratch *scratch)
+/* The rows that the bounds do not exclude from a group. With renewed, the entries of a slot
+ * that was in use hold for this round already. */
+static ptrdiff_t list_bounded(const vq_int8_bounds *bounds, ptrdiff_t g, int renewed, vq_int8_scratch *scratch)
 {
-    const __m512 ways = _mm512_loadu_ps(bounds->ways + g * VQ_INT8_SLOTS);
+    const __mmask16 this_slot = (__mmask16)(renewed << bounds->slot);
+    const __m512 ways =
+        _mm512_mask_mov_ps(_mm512_loadu_ps(bounds->ways + g * VQ_INT8_SLOTS), this_slot, _mm512_setzero_ps());
+    const int reused = bounds->reused && !renewed;
     uint16_t *lower = bounds->lower + g * bounds->row_step;
     ptrdiff_t n = 0;
     for (ptrdiff_t i = 0; i < bounds->row_step; i += 16) {

@@ -171,7 +171,7 @@ static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
             bounds->upper[i] = upper_of(book, rows->norms[i], scratch->own_dists[i]);
     gather_facts(rows, bounds->row_step, scratch);
     for (ptrdiff_t g = 0; g < n_groups; g++) {
-        ptrdiff_t n = list_bounded(bounds, g, bounds->reused && !lazy, scratch);
+        ptrdiff_t n = list_bounded(bounds, g, lazy, scratch);
         n_needed += n;
         TYPED(int8_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
     }

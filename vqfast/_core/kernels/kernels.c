@@ -122,6 +122,16 @@ static void roots(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void 
         roots_f64(sq_dists, n_rows, dist);
 }
 
+/* The factors are powers of two, so that their inverses are exact. */
+static void fixed_mean(const int64_t *sum, ptrdiff_t n_features, double total, double factor, double low_factor,
+                       double *code_word)
+{
+    const int64_t *low_sum = sum + n_features;
+    const double inverse = 1 / factor, low_inverse = 1 / low_factor;
+    for (ptrdiff_t j = 0; j < n_features; j++)
+        code_word[j] = (double)(float)(((double)sum[j] + (double)low_sum[j] * low_inverse) / total * inverse);
+}
+
 /* As many independent chains as the panel tile has, without its loads. */
 static double peak(ptrdiff_t n_repetitions, float *sink)
 {
@@ -147,7 +157,7 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
 #define TYPED_TABLE(type)                                                                                              \
     {                                                                                                                  \
         .magnitude = magnitude_##type,                                                                                 \
-        .smallest = smallest_##type,                                                                                   \
+        .extents = extents_##type,                                                                                     \
         .assign = {assign_direct_##type, assign_lanes_##type, assign_panels_##type},                                   \
         .assign_bounded = assign_bounded_##type,                                                                       \
         .sq_dists = sq_dists_##type,                                                                                   \
@@ -191,6 +201,7 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .assign_few = assign_few,
     .assign_few_codes = assign_few_codes,
     .roots = roots,
+    .fixed_mean = fixed_mean,
     .peak = peak,
     .int8 = INT8_KERNELS,
     .tiles = &tile_kernels,

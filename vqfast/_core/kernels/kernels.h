@@ -140,8 +140,8 @@ typedef struct {
     /* max |x|; +inf or NaN if any element is. */
     double (*magnitude)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features);
 
-    /* min |x| over the elements that are not zero; +inf if all are. */
-    double (*smallest)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features);
+    /* The same and min |x| over the elements that are not zero; +inf if all are. */
+    void (*extents)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, double *largest, double *smallest);
 
     /* codes[i] = code of observation i, one function for each path. With warm, codes
      * holds a guess below n_codes on entry, which speeds up the panels path and changes nothing. */
@@ -210,6 +210,10 @@ typedef struct {
 
     /* dist[i] = sqrt(sq_dists[i]), NaN becoming +inf, in the element type dist_type. */
     void (*roots)(const double *sq_dists, ptrdiff_t n_rows, int dist_type, void *dist);
+
+    /* The mean from sums in fixed point (see move_rows), rounded to float32. */
+    void (*fixed_mean)(const int64_t *sum, ptrdiff_t n_features, double total, double factor, double low_factor,
+                       double *code_word);
 
     /* n repetitions of independent multiply-adds in registers: the measured roof of
      * the benchmark. Returns the number of floating-point operations of one. */

@@ -276,52 +276,59 @@ static void TYPED(assign_bounded)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
 
 /* ---- everything else ---------------------------------------------------------------- */
 
-/* The bits of a float's magnitude order like integers, inf and NaN above all others. */
-static double TYPED(magnitude)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features)
+/* The bits of a float's magnitude order like integers, inf and NaN above all others; those of
+ * the smallest but zero less one like unsigned ones. Called with constants. */
+INLINE void TYPED(run_extents)(const REAL *x, ptrdiff_t n, ptrdiff_t stride, int both, REAL_BITS *largest,
+                               REAL_UBITS *smallest)
 {
     const REAL_BITS mask = (REAL_BITS) ~((REAL_UBITS)1 << (8 * sizeof(REAL) - 1));
-    REAL_BITS largest = 0;
+    REAL_BITS high = *largest;
+    REAL_UBITS low = *smallest;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        REAL_BITS bits;
+        memcpy(&bits, x + j * stride, sizeof bits);
+        bits &= mask;
+        high = bits > high ? bits : high;
+        if (both)
+            low = (REAL_UBITS)bits - 1 < low ? (REAL_UBITS)bits - 1 : low;
+    }
+    *largest = high;
+    *smallest = low;
+}
+
+INLINE void TYPED(extents_of)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, int both, double *largest,
+                              double *smallest)
+{
+    REAL_BITS high = 0;
+    REAL_UBITS low = (REAL_UBITS)-1;
     ptrdiff_t n_runs = n_rows, run = n_features;
     if (obs->feature_stride == 1 && obs->row_stride == n_features) {
         n_runs = 1;
         run = n_rows * n_features;
     }
-    for (ptrdiff_t i = 0; i < n_runs; i++) {
-        const REAL *x = TYPED(row)(obs, i);
+    for (ptrdiff_t i = 0; i < n_runs; i++)
         if (obs->feature_stride == 1)
-            for (ptrdiff_t j = 0; j < run; j++) {
-                REAL_BITS bits;
-                memcpy(&bits, x + j, sizeof bits);
-                bits &= mask;
-                largest = bits > largest ? bits : largest;
-            }
+            TYPED(run_extents)(TYPED(row)(obs, i), run, 1, both, &high, &low);
         else
-            for (ptrdiff_t j = 0; j < run; j++) {
-                REAL_BITS bits;
-                memcpy(&bits, x + j * obs->feature_stride, sizeof bits);
-                bits &= mask;
-                largest = bits > largest ? bits : largest;
-            }
-    }
-    REAL result;
-    memcpy(&result, &largest, sizeof result);
-    return (double)result;
+            TYPED(run_extents)(TYPED(row)(obs, i), run, obs->feature_stride, both, &high, &low);
+    const REAL_UBITS lowest = low + 1; /* 0: all were */
+    REAL as_largest, as_smallest;
+    memcpy(&as_largest, &high, sizeof high);
+    memcpy(&as_smallest, &lowest, sizeof lowest);
+    *largest = (double)as_largest;
+    *smallest = lowest ? (double)as_smallest : INFINITY;
 }
 
-static double TYPED(smallest)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features)
+static double TYPED(magnitude)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features)
 {
-    double smallest = INFINITY;
-    for (ptrdiff_t i = 0; i < n_rows; i++) {
-        const REAL *x = TYPED(row)(obs, i);
-        REAL lowest = (REAL)INFINITY;
-        for (ptrdiff_t j = 0; j < n_features; j++) {
-            REAL size = x[j * obs->feature_stride] < 0 ? -x[j * obs->feature_stride] : x[j * obs->feature_stride];
-            size = size == 0 ? (REAL)INFINITY : size;
-            lowest = size < lowest ? size : lowest;
-        }
-        smallest = (double)lowest < smallest ? (double)lowest : smallest;
-    }
-    return smallest;
+    double largest, smallest;
+    TYPED(extents_of)(obs, n_rows, n_features, 0, &largest, &smallest);
+    return largest;
+}
+
+static void TYPED(extents)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, double *largest, double *smallest)
+{
+    TYPED(extents_of)(obs, n_rows, n_features, 1, largest, smallest);
 }
 
 /* The rows of a list are far apart in memory. */
