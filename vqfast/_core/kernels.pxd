@@ -1,5 +1,5 @@
 """The C contract as Cython sees it; the words are in kernels/kernels.h."""
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
 cdef extern from "kernels.h" nogil:
@@ -65,6 +65,8 @@ cdef extern from "kernels.h" nogil:
                          double *) noexcept nogil
         void (*move_rows)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *, double, double,
                           int64_t *) noexcept nogil
+        Py_ssize_t (*move_changed)(const vq_obs *, Py_ssize_t, Py_ssize_t, const int32_t *, int32_t *, double, double,
+                                   int64_t *, int64_t *, uint8_t *) noexcept nogil
 
     ctypedef struct vq_kernels:
         const char *name

@@ -3,7 +3,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY, ceil, frexp, isfinite, ldexp, log2
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -21,6 +21,10 @@ cnp.import_array()
 cdef Py_ssize_t PARTS_PER_THREAD = 8
 # Elements of work that a second thread is worth.
 cdef double WORK_PER_THREAD = 2e5
+# Sums that stay in the second-level cache are moved by the threads side by side, each a copy of
+# its own, in parts of so many observations.
+cdef Py_ssize_t DIRECT_BYTES = 1 << 20
+cdef Py_ssize_t DIRECT_OBS = 1 << 14
 # Tiles: enough observations to sort, of a size whose squares suit float32. With more than
 # three features boxes may be too wide: tiles of one observation in SAMPLE_STEP, which are wider
 # still, must leave out most code words.
@@ -38,8 +42,9 @@ cdef class Means:
     not matter, and an update only touches the observations that changed their code. float64
     observations are added in double in the order of their index, as SciPy's loop does; so are
     float32 ones that are not finite, or of sizes so unlike (2^54 for a million observations)
-    that the unit would be too coarse. Either way the observations are listed by code first, so
-    that a sum stays in the cache and each thread owns some codes.
+    that the unit would be too coarse. Sums in fixed point that stay in the cache are moved in the
+    order of the observations, by each thread in a copy of its own; otherwise the observations
+    are listed by code first, so that one sum stays there and each thread owns some codes.
     """
 
     cdef Nearest search
@@ -57,6 +62,9 @@ cdef class Means:
     cdef int64_t *ends
     cdef bint all_new
     cdef int64_t *fixed_sums
+    cdef int64_t *moved  # (workers, n_codes, 2 n_features + 1): what they add to sums and counts, or NULL
+    cdef uint8_t *touched  # (workers, n_codes)
+    cdef int64_t *n_moved_by  # (workers)
 
     def __cinit__(self, Nearest search, weights=None):
         cdef double largest = 0, smallest
@@ -89,6 +97,12 @@ cdef class Means:
             self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
             self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
+        if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
+            self.moved = <int64_t *>PyMem_RawMalloc(search.workers * (2 * size + self.n_codes) * sizeof(int64_t))
+            self.touched = <uint8_t *>PyMem_RawMalloc(search.workers * self.n_codes)
+            self.n_moved_by = <int64_t *>PyMem_RawMalloc(search.workers * sizeof(int64_t))
+            if not (self.moved and self.touched and self.n_moved_by):
+                raise MemoryError
         if not (self.old and self.counts and self.totals and self.events and self.ends
                 and (self.sums or self.fixed_sums)):
             raise MemoryError
@@ -102,6 +116,9 @@ cdef class Means:
         PyMem_RawFree(self.ends)
         PyMem_RawFree(self.sums)
         PyMem_RawFree(self.fixed_sums)
+        PyMem_RawFree(self.moved)
+        PyMem_RawFree(self.touched)
+        PyMem_RawFree(self.n_moved_by)
 
     def forget(self):
         """The next update starts from no observation; to be called when codes change meaning."""
@@ -201,6 +218,9 @@ cdef class Means:
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width, k
         cdef vq_team team
         cdef int workers = self.search.workers
+        if self.moved != NULL:
+            self.run_direct(codes, n_codes, all_means, code_book)
+            return
         self.begin(codes)
         self.list_events(codes)
         if (2 * self.n_moved + n_codes) * d < WORK_PER_THREAD:
@@ -219,6 +239,65 @@ cdef class Means:
         self.n_empty = 0
         for k in range(n_codes):
             self.n_empty += not self.totals[k] > 0
+
+    cdef void move_parts(self, vq_team *team, int worker, const int32_t *codes) noexcept nogil:
+        cdef Py_ssize_t part = vq_team_next(team, worker), d = self.search.n_features, first
+        cdef Py_ssize_t itemsize = 4  # fixed point is for float32
+        cdef int64_t *sums = self.moved + worker * self.n_codes * (2 * d + 1)
+        cdef int64_t *counts = sums + 2 * self.n_codes * d
+        cdef uint8_t *touched = self.touched + worker * self.n_codes
+        cdef vq_obs obs
+        memset(sums, 0, self.n_codes * (2 * d + 1) * sizeof(int64_t))
+        memset(touched, 0, self.n_codes)
+        self.n_moved_by[worker] = 0
+        while part >= 0:
+            first = part * DIRECT_OBS
+            obs = self.search.obs
+            obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
+            self.n_moved_by[worker] += self.search.typed.move_changed(
+                &obs, min(DIRECT_OBS, self.search.n_obs - first), d, codes + first, self.old + first, self.factor,
+                self.low_factor, sums, counts, touched)
+            part = vq_team_next(team, worker)
+
+    cdef void run_direct(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means,
+                         double *code_book) noexcept nogil:
+        """As run, for sums that stay in the cache."""
+        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, j, k
+        cdef Py_ssize_t n_parts = (n + DIRECT_OBS - 1) // DIRECT_OBS
+        cdef int workers = <int>min(self.search.workers, n_parts), w
+        cdef int64_t *moved
+        cdef vq_team team
+        if self.all_new:
+            memset(self.old, 0xff, n * sizeof(int32_t))  # no code
+            memset(self.counts, 0, self.n_codes * sizeof(int64_t))
+            memset(self.fixed_sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
+        if (n + 2 * self.n_moved * d) < WORK_PER_THREAD and not self.all_new:
+            workers = 1  # by the number that moved last time
+        vq_team_begin(&team, max(1, workers), 0, n_parts)
+        if workers <= 1:
+            self.move_parts(&team, 0, codes)
+        else:
+            with parallel(num_threads=vq_team_threads(workers)):
+                vq_team_enter(&team, threadid())
+                if threadid() < workers:
+                    self.move_parts(&team, threadid(), codes)
+        self.n_moved = 0
+        for w in range(max(1, workers)):
+            self.n_moved += self.n_moved_by[w]
+            moved = self.moved + w * self.n_codes * (2 * d + 1)
+            for k in range(n_codes):
+                if self.touched[w * self.n_codes + k]:
+                    self.touched[k] = True
+                    self.counts[k] += moved[2 * self.n_codes * d + k]
+                    for j in range(2 * d * k, 2 * d * (k + 1)):
+                        self.fixed_sums[j] += moved[j]
+        self.n_empty = 0
+        for k in range(n_codes):
+            self.totals[k] = <double>self.counts[k]
+            self.n_empty += self.counts[k] == 0
+            if self.touched[k] or self.all_new or all_means:
+                self.set_mean(k, code_book + k * d)
+        self.all_new = False
 
     cdef void run_tiles(self, Tiles tiles, Py_ssize_t n_codes, double *code_book) noexcept nogil:
         """The same for the code book that the tiles have taken."""

@@ -164,6 +164,7 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
         .min_sq_dists = min_sq_dists_##type,                                                                           \
         .add_rows = add_rows_##type,                                                                                   \
         .move_rows = move_rows_##type,                                                                                 \
+        .move_changed = move_changed_##type,                                                                           \
     }
 
 #if HAVE_INT8

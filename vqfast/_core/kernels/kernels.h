@@ -170,6 +170,14 @@ typedef struct {
      * (t - h) * low_factor, so the result does not depend on the order. */
     void (*move_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
                       const double *weights, double factor, double low_factor, int64_t *sum);
+
+    /* The same for all the rows whose code is not the old one, in their order, with sums
+     * (n_codes, 2, n_features) and counts that stay in the cache: into that of the code, out of
+     * that of the old one if it is not negative. Then old is the code. Sets touched of the codes
+     * that changed; returns the number of rows. */
+    ptrdiff_t (*move_changed)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const int32_t *codes,
+                              int32_t *old, double factor, double low_factor, int64_t *sums, int64_t *counts,
+                              uint8_t *touched);
 } vq_typed_kernels;
 
 typedef struct vq_int8_kernels vq_int8_kernels;         /* int8.h */

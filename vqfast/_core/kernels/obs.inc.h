@@ -113,6 +113,24 @@ static void TYPED(min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n
     }
 }
 
+/* Ask for a row that will be needed soon; what lies far apart, or is read by columns, the
+ * machine does not foresee. */
+INLINE void TYPED(fetch_row)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_features)
+{
+    const char *x = (const char *)TYPED(row)(obs, i);
+    const ptrdiff_t size = n_features * obs->feature_stride * (ptrdiff_t)sizeof(REAL), most = size < 512 ? size : 512;
+    for (ptrdiff_t j = 0; j < most; j += 64)
+        __builtin_prefetch(x + j);
+    __builtin_prefetch(x + most - 1); /* rows need not begin with a line */
+}
+
+/* Rows to ask for ahead of the one at work: about 4 KiB. */
+INLINE ptrdiff_t TYPED(rows_ahead)(ptrdiff_t n_features)
+{
+    const ptrdiff_t ahead = 4096 / (n_features * (ptrdiff_t)sizeof(REAL) + 1);
+    return ahead < 4 ? 4 : ahead < 32 ? ahead : 32;
+}
+
 /* ---- the lanes path ---------------------------------------------------------------- */
 
 /* Columns of y from n <= LANE_GROUP observations; columns past n are zero. The strides
@@ -157,9 +175,12 @@ static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_co
 {
     float y[VQ_LANES_FEATURES * LANE_GROUP], sq_norms[LANE_GROUP], best[LANE_GROUP], second[LANE_GROUP];
     int32_t nearest[LANE_GROUP];
+    const ptrdiff_t row_bytes = book->n_features * (ptrdiff_t)sizeof(REAL), step = row_bytes < 64 ? 64 / row_bytes : 1;
     (void)warm;
     for (ptrdiff_t i = 0; i < n_rows; i += LANE_GROUP) {
         ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
+        for (ptrdiff_t p = i + LANE_GROUP; p < i + 2 * LANE_GROUP && p < n_rows; p += step)
+            TYPED(fetch_row)(obs, p, book->n_features);
         TYPED(load_group)(obs, i, n, book, y, sq_norms);
         scan_lanes(y, book, best, second, nearest);
         memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
@@ -331,23 +352,14 @@ static void TYPED(extents)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_feat
     TYPED(extents_of)(obs, n_rows, n_features, 1, largest, smallest);
 }
 
-/* The rows of a list are far apart in memory. */
-INLINE void TYPED(fetch_row)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_features)
-{
-    const char *x = (const char *)TYPED(row)(obs, i);
-    const ptrdiff_t size = n_features * obs->feature_stride * (ptrdiff_t)sizeof(REAL), most = size < 512 ? size : 512;
-    for (ptrdiff_t j = 0; j < most; j += 64)
-        __builtin_prefetch(x + j);
-}
-
 static void TYPED(add_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
                             const double *weights, double *sum)
 {
-    const ptrdiff_t stride = obs->feature_stride;
+    const ptrdiff_t stride = obs->feature_stride, ahead = TYPED(rows_ahead)(n_features);
     for (ptrdiff_t e = 0; e < n_listed; e++) {
         const REAL *x = TYPED(row)(obs, list[e]);
-        if (e + 4 < n_listed)
-            TYPED(fetch_row)(obs, list[e + 4], n_features);
+        if (e + ahead < n_listed)
+            TYPED(fetch_row)(obs, list[e + ahead], n_features);
         if (weights)
             for (ptrdiff_t j = 0; j < n_features; j++)
                 sum[j] += (double)x[j * stride] * weights[list[e]];
@@ -376,16 +388,78 @@ INLINE void TYPED(move_row)(const REAL *x, ptrdiff_t stride, ptrdiff_t n_feature
 static void TYPED(move_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
                              const double *weights, double factor, double low_factor, int64_t *sum)
 {
+    const ptrdiff_t ahead = TYPED(rows_ahead)(n_features);
     for (ptrdiff_t e = 0; e < n_listed; e++) {
         const ptrdiff_t i = list[e] < 0 ? ~list[e] : list[e];
         const double unit = (list[e] < 0 ? -factor : factor) * (weights ? weights[i] : 1);
-        if (e + 4 < n_listed)
-            TYPED(fetch_row)(obs, list[e + 4] < 0 ? ~list[e + 4] : list[e + 4], n_features);
+        if (e + ahead < n_listed)
+            TYPED(fetch_row)(obs, list[e + ahead] < 0 ? ~list[e + ahead] : list[e + ahead], n_features);
         if (obs->feature_stride == 1)
             TYPED(move_row)(TYPED(row)(obs, i), 1, n_features, unit, low_factor, sum);
         else
             TYPED(move_row)(TYPED(row)(obs, i), obs->feature_stride, n_features, unit, low_factor, sum);
     }
+}
+
+/* Into one sum and, unless it is NULL, out of another. Called with a constant stride where it is 1. */
+INLINE void TYPED(carry_row)(const REAL *x, ptrdiff_t stride, ptrdiff_t n_features, double factor, double low_factor,
+                             int64_t *into, int64_t *out_of)
+{
+    for (ptrdiff_t j = 0; j < n_features; j++) {
+        double t = (double)x[j * stride] * factor;
+        int64_t high = (int64_t)t, low = (int64_t)((t - (double)high) * low_factor);
+        into[j] += high;
+        into[n_features + j] += low;
+        if (out_of) {
+            out_of[j] -= high;
+            out_of[n_features + j] -= low;
+        }
+    }
+}
+
+static ptrdiff_t TYPED(move_changed)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const int32_t *codes,
+                                     int32_t *old, double factor, double low_factor, int64_t *sums, int64_t *counts,
+                                     uint8_t *touched)
+{
+    enum { BLOCK = 512 };
+    const ptrdiff_t ahead = TYPED(rows_ahead)(n_features), stride = obs->feature_stride;
+    int32_t list[BLOCK];
+    ptrdiff_t n_moved = 0;
+    for (ptrdiff_t begin = 0; begin < n_rows; begin += BLOCK) {
+        const ptrdiff_t end = begin + BLOCK < n_rows ? begin + BLOCK : n_rows;
+        ptrdiff_t n = 0;
+        for (ptrdiff_t i = begin; i < end; i++) {
+            list[n] = (int32_t)(i - begin);
+            n += codes[i] != old[i];
+        }
+        for (ptrdiff_t e = 0; e < n && e < ahead; e++)
+            TYPED(fetch_row)(obs, begin + list[e], n_features);
+        for (ptrdiff_t e = 0; e < n; e++) {
+            const ptrdiff_t i = begin + list[e];
+            const REAL *x = TYPED(row)(obs, i);
+            int64_t *into = sums + 2 * codes[i] * n_features;
+            if (e + ahead < n)
+                TYPED(fetch_row)(obs, begin + list[e + ahead], n_features);
+            counts[codes[i]]++;
+            touched[codes[i]] = 1;
+            if (old[i] < 0 && stride == 1)
+                TYPED(carry_row)(x, 1, n_features, factor, low_factor, into, NULL);
+            else if (old[i] < 0)
+                TYPED(carry_row)(x, stride, n_features, factor, low_factor, into, NULL);
+            else {
+                int64_t *out_of = sums + 2 * old[i] * n_features;
+                counts[old[i]]--;
+                touched[old[i]] = 1;
+                if (stride == 1)
+                    TYPED(carry_row)(x, 1, n_features, factor, low_factor, into, out_of);
+                else
+                    TYPED(carry_row)(x, stride, n_features, factor, low_factor, into, out_of);
+            }
+            old[i] = codes[i];
+        }
+        n_moved += n;
+    }
+    return n_moved;
 }
 
 static void TYPED(roots)(const double *sq_dists, ptrdiff_t n_rows, REAL *dist)
