@@ -100,7 +100,7 @@ cdef class Training:
     cdef vq_lvq_model model
     cdef vq_lvq_rule rule
     cdef int kind
-    cdef Py_ssize_t itemsize, rank, state_bytes
+    cdef Py_ssize_t n_obs, itemsize, rank, state_bytes
     cdef char *memory
     cdef char *state
     cdef char *good
@@ -116,6 +116,7 @@ cdef class Training:
         self.kernels = lvq_kernels_of(isa, is_double)
         self.itemsize = 8 if is_double else 4
         self.kind = RULES[rule]
+        self.n_obs = cnp.PyArray_DIM(obs, 0)
         self.rank = omega.shape[0] if omega is not None else 0
         self.model.n_prototypes = cnp.PyArray_DIM(prototypes, 0)
         self.model.n_features = cnp.PyArray_DIM(prototypes, 1)
@@ -145,6 +146,7 @@ cdef class Training:
             memcpy(self.model.rates, cnp.PyArray_DATA(<cnp.ndarray?>rates), 8 * self.model.n_prototypes)
         if omega is not None:
             self.rows(self.model.matrix, self.model.n_features, self.model.rank_width)[:, :self.rank] = omega.T
+        self.foresee()
         self.keep()
 
     def __dealloc__(self):
@@ -175,6 +177,7 @@ cdef class Training:
         self.model.differences = vq_take(&cursor, matrix * m * w * self.itemsize)
         self.model.projections = vq_take(&cursor, m * r * self.itemsize)
         self.model.moves = vq_take(&cursor, 2 * (w + VQ_LVQ_GROUP) * self.itemsize)
+        self.model.foreseen = <int32_t *>vq_take(&cursor, 8 * self.n_obs)
         size[0] = cursor - base
 
     cdef rows(self, void *data, Py_ssize_t n_rows, Py_ssize_t width):
@@ -182,6 +185,13 @@ cdef class Training:
         cdef cnp.npy_intp shape[2]
         shape[0], shape[1] = n_rows, width
         return cnp.PyArray_SimpleNewFromData(2, shape, cnp.NPY_FLOAT64 if self.itemsize == 8 else cnp.NPY_FLOAT32, data)
+
+    cdef void foresee(self) noexcept:
+        """At first the first prototype of its class is foreseen to be the nearest of an observation."""
+        cdef const int32_t *classes = <const int32_t *>cnp.PyArray_DATA(self.classes)
+        cdef Py_ssize_t i
+        for i in range(self.n_obs):
+            self.model.foreseen[2 * i] = self.model.starts[classes[i]]
 
     cdef void keep(self) noexcept:
         memcpy(self.good, self.state, self.state_bytes)

@@ -89,6 +89,7 @@ typedef struct {
     void *differences;
     void *projections;
     void *moves;
+    int32_t *foreseen;
 } vq_lvq_model;
 
 struct vq_lvq_kernels {

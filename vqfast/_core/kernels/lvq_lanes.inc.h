@@ -230,3 +230,16 @@ static const vl8 lvq_lanes_f64 = {0, 1, 2, 3, 4, 5, 6, 7};
 static const vi16 lvq_lanes_f32 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 INLINE double at_most_one(double a) { return a < 1 ? a : 1; }
+
+/* found, but if that was foreseen, not made of it: what follows need not wait for the search, only
+ * the branch does. Otherwise it is foreseen for the next time. */
+INLINE ptrdiff_t foresee(ptrdiff_t found, int32_t *foreseen)
+{
+    int32_t same = *foreseen;
+    if (__builtin_expect(found != same, 0)) {
+        *foreseen = (int32_t)found;
+        return found;
+    }
+    __asm__("" : "+r"(same)); /* for the compiler unlike found */
+    return same;
+}
