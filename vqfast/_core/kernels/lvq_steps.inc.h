@@ -70,8 +70,8 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 
 /* The nearest right and the nearest wrong prototype; returns 0 if a kind is missing or the
  * distances are zero, or so small that their squares have lost their precision. */
-INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, int32_t *foreseen,
-                           ptrdiff_t *right, ptrdiff_t *wrong, double factors[2])
+INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, double rate,
+                           int32_t *foreseen, ptrdiff_t *right, ptrdiff_t *wrong, double factors[2])
 {
     const REAL *sq_dists = model->sq_dists;
     const ptrdiff_t n = model->n_prototypes, first = model->starts[class], last = model->starts[class + 1];
@@ -82,14 +82,14 @@ INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, i
     const double plus = (double)sq_dists[*right], minus = (double)sq_dists[*wrong], sum = plus + minus;
     if (!(sum > (sizeof(REAL) == 4 ? 0x1p-120 : 0x1p-1000) && sum < INFINITY))
         return 0;
+    const double each = 1 / sum, scale = (rule->beta > 0 ? rule->beta * rate : rate) * (4 * each);
     double slope = 1;
     if (rule->beta > 0) {
-        const double e = exp1(-rule->beta * fabs((plus - minus) / sum));
-        slope = rule->beta * e / ((1 + e) * (1 + e));
+        const double e = exp1(-rule->beta * fabs((plus - minus) * each)), whole = 1 + e;
+        slope = e / (whole * whole);
     }
-    const double g = 4 * slope / sum;
-    factors[0] = g * (minus / sum);
-    factors[1] = g * (plus / sum);
+    factors[0] = scale * (minus * each) * slope;
+    factors[1] = scale * (plus * each) * slope;
     return 1;
 }
 
@@ -99,10 +99,10 @@ static void TYPED(glvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const
     ptrdiff_t right, wrong;
     double factors[2];
     TYPED(lvq_sq_dists)(model, x);
-    if (!TYPED(lvq_both)(model, rule, class, foreseen, &right, &wrong, factors))
+    if (!TYPED(lvq_both)(model, rule, class, rate, foreseen, &right, &wrong, factors))
         return;
-    TYPED(lvq_move)(TYPED(lvq_prototype)(model, right), model->width, x, at_most_one(rate * factors[0]));
-    TYPED(lvq_move)(TYPED(lvq_prototype)(model, wrong), model->width, x, -at_most_one(rate * factors[1]));
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, right), model->width, x, at_most_one(factors[0]));
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, wrong), model->width, x, -at_most_one(factors[1]));
 }
 
 /* A tile of the products rows (n, width) times matrix (d, rank_width), each added up in the
@@ -178,7 +178,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         sq_dists[i] = INFINITY;
     ptrdiff_t pair[2];
     double factors[2];
-    if (!TYPED(lvq_both)(model, rule, class, foreseen, &pair[0], &pair[1], factors))
+    if (!TYPED(lvq_both)(model, rule, class, rate, foreseen, &pair[0], &pair[1], factors))
         return;
     REAL steps[2];
     for (int s = 0; s < 2; s++) {
@@ -189,7 +189,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         for (ptrdiff_t j = d; j < width; j++)
             move[j] = 0;
         TYPED(lvq_add)(TYPED(lvq_prototype)(model, pair[s]), width, move,
-                       (s ? -1 : 1) * at_most_one(rate * factors[s]) * (model->scale * model->scale));
+                       (s ? -1 : 1) * at_most_one(factors[s]) * (model->scale * model->scale));
         LINE p = {0}, q = {0};
         for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
             p += LINE_AT(own_u + j) * LINE_AT(own_u + j);
@@ -199,7 +199,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         size[1] = TYPED(fold1)(q);
         /* |z u'| in units of the norm of omega, which is one */
         const double norm = sqrt((double)size[0]) * sqrt((double)size[1]) * model->scale;
-        const double wanted = rate * rule->matrix_rate * factors[s];
+        const double wanted = rule->matrix_rate * factors[s];
         steps[s] = (REAL)((s ? 1 : -1) * (wanted * norm > 0.5 ? 0.5 / norm : wanted));
     }
     const REAL *up = u + pair[0] * width, *um = u + pair[1] * width;
