@@ -109,7 +109,7 @@ cdef class Training:
 
     def __cinit__(self, rule, cnp.ndarray obs, cnp.ndarray classes, cnp.ndarray prototypes, cnp.ndarray starts,
                   rates=None, omega=None, isa=None, **options):
-        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t size = 0, groups
         cdef bint is_double = view_obs(obs, &self.view)
         self.obs, self.classes, self.starts = obs, classes, starts
         self.labels = np.repeat(np.arange(starts.shape[0] - 1, dtype=np.int32), np.diff(starts))
@@ -142,6 +142,10 @@ cdef class Training:
         self.layout(<char *>((<uintptr_t>self.memory + VQ_LVQ_LINE - 1) // VQ_LVQ_LINE * VQ_LVQ_LINE), &size)
         self.rows(self.model.prototypes, self.model.n_prototypes, self.model.width)[:, :self.model.n_features] = \
             prototypes
+        # What pads the prototypes is never the nearest.
+        groups = self.groups()
+        self.rows(self.model.prototypes, groups, self.model.width)[self.model.n_prototypes:, 0] = INFINITY
+        self.rows(self.model.sq_dists, 1, groups)[:] = INFINITY
         if rates is not None:
             memcpy(self.model.rates, cnp.PyArray_DATA(<cnp.ndarray?>rates), 8 * self.model.n_prototypes)
         if omega is not None:
@@ -157,11 +161,15 @@ cdef class Training:
         cdef Py_ssize_t size = VQ_LVQ_LINE // self.itemsize
         return (n + size - 1) // size * size
 
+    cdef Py_ssize_t groups(self) noexcept:
+        """Rows of whole groups that hold the prototypes."""
+        return (self.model.n_prototypes + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
+
     cdef void layout(self, char *base, Py_ssize_t *size) noexcept:
         """Place every array after base; with base NULL only the size counts. The state comes first."""
         cdef char *cursor = base
         cdef Py_ssize_t m = self.model.n_prototypes, d = self.model.n_features, w = self.model.width
-        cdef Py_ssize_t r = self.model.rank_width, groups = (m + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
+        cdef Py_ssize_t r = self.model.rank_width, groups = self.groups()
         cdef Py_ssize_t rows = (d + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
         cdef bint matrix = self.kind == VQ_GMLVQ
         self.state = cursor

@@ -62,12 +62,14 @@ typedef struct {
 /* A model in training. Arrays are the driver's and start at a line.
  *
  *  prototypes  (n_prototypes, width) REAL, grouped by class in ascending order; the rows that
- *              follow up to a multiple of VQ_LVQ_GROUP are zero, as are those of matrix
+ *              follow up to a multiple of VQ_LVQ_GROUP have +inf as their first feature
  *  starts      (n_classes + 1): class c has prototypes starts[c] to starts[c + 1] - 1
  *  rates       (n_prototypes) double, OLVQ1
- *  matrix      (n_features, rank_width) REAL, GMLVQ: omega' / scale, its last columns zero
+ *  matrix      (n_features, rank_width) REAL, GMLVQ: omega' / scale, its last columns
+ *              and the rows up to a multiple of VQ_LVQ_GROUP zero
+ *  foreseen    (n_obs, 2): the prototypes that an observation is thought to move; any numbers
  *
- * Scratch: obs (width) and sq_dists (n_prototypes rounded up to VQ_LVQ_GROUP) in REAL, factors
+ * Scratch: obs (width) and sq_dists (n_prototypes rounded up to VQ_LVQ_GROUP, +inf at first) in REAL, factors
  * (as sq_dists) in double; for GMLVQ differences (n_prototypes, width), projections
  * (n_prototypes, rank_width) and moves (2, width) in REAL.
  */
