@@ -7,6 +7,8 @@ INLINE const REAL *TYPED(lvq_load)(const vq_lvq_model *model, const vq_obs *obs,
     REAL *row = model->obs; /* its last features stay zero */
     const ptrdiff_t d = model->n_features;
     ptrdiff_t j = 0;
+    if (obs->feature_stride == 1 && d == model->width)
+        return x;
     if (obs->feature_stride == 1)
         for (; j + LINE_SIZE <= d; j += LINE_SIZE)
             *(LINE *)(row + j) = LINE_AT(x + j);
