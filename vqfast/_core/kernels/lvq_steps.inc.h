@@ -247,12 +247,12 @@ static void TYPED(rslvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     double own = INFINITY, own_total = 0;
     for (ptrdiff_t i = first; i < last; i++)
         own = (double)sq_dists[i] < own ? (double)sq_dists[i] : own;
-    for (ptrdiff_t i = first; i < last; i++)
+    for (ptrdiff_t i = first; i < last && last - first > 1; i++)
         own_total += exp1((own - (double)sq_dists[i]) * per_distance);
     for (ptrdiff_t i = 0; i < n; i++) {
         double factor = -each * factors[i];
         if (first <= i && i < last)
-            factor += step * (exp1((own - (double)sq_dists[i]) * per_distance) / own_total);
+            factor += last - first == 1 ? step : step * (exp1((own - (double)sq_dists[i]) * per_distance) / own_total);
         if (fabs(factor) > 1e-12 * step)
             TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, factor);
     }
