@@ -111,9 +111,11 @@ def epochs_of(X, y, seed, n_epochs):
     rng, rows = np.random.default_rng(seed), np.argsort(hashes(X, y.astype("i4")), kind="stable")
     order = []
     for _ in range(n_epochs):
-        chosen = np.arange(len(rows))
-        rng.shuffle(chosen)
-        order.append(rows[chosen])
+        chosen, draws = rows.copy(), rng.random(len(rows))
+        for i in range(len(rows) - 1, 0, -1):
+            j = int(draws[i] * (i + 1))
+            chosen[[i, j]] = chosen[[j, i]]
+        order.append(chosen)
     return np.concatenate(order)
 
 

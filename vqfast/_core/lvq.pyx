@@ -276,6 +276,24 @@ def hashes(cnp.ndarray obs, cnp.ndarray classes, isa=None):
     return out
 
 
+def shuffle(cnp.ndarray rows, cnp.ndarray draws):
+    """Put rows (int64, contiguous) into a random order, one of draws (as many, from [0, 1)) for each.
+
+    Fisher and Yates: row i changes places with one of the rows 0 to i. A bounded integer from
+    the generator for each row takes twice as long.
+    """
+    cdef int64_t *row = <int64_t *>cnp.PyArray_DATA(rows)
+    cdef const double *draw = <const double *>cnp.PyArray_DATA(draws)
+    cdef Py_ssize_t i, j
+    cdef int64_t kept
+    with nogil:
+        for i in range(cnp.PyArray_DIM(rows, 0) - 1, 0, -1):
+            j = <Py_ssize_t>(draw[i] * <double>(i + 1))  # at most i: a draw is at most 1 - 2**-53
+            kept = row[i]
+            row[i] = row[j]
+            row[j] = kept
+
+
 cdef enum:
     CLASS_SQ_DISTS
     POSTERIORS

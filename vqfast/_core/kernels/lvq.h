@@ -28,10 +28,10 @@
  *                             VQ_LVQ_ATTRACT: move(i, a)     VQ_LVQ_KEEP: nothing
  *           both right:       if epsilon > 0, move(i, epsilon a), move(j, epsilon a)
  *   GLVQ    with + the nearest right, - the nearest wrong prototype, s = d+ + d-,
- *           mu = (d+ - d-) / s, g = slope(mu) / s: move(+, min(1, 4 a g d- / s)),
- *           move(-, -min(1, 4 a g d+ / s)); nothing if s is 0 or
- *           near underflow (2^-120 in float, 2^-1000 in double). slope(mu) = 1, or with
- *           beta > 0 that of the sigmoid: beta e / (1 + e)^2, e = exp(-beta |mu|)
+ *           r = 1 / s, g = a (4 r): move(+, min(1, g (d- r) slope)),
+ *           move(-, -min(1, g (d+ r) slope)); nothing if s is 0 or near underflow (2^-120 in
+ *           float, 2^-1000 in double). slope = 1; with beta > 0, for the sigmoid, a is beta
+ *           times as large and slope = e / (1 + e)^2, e = exp(-beta |(d+ - d-) r|)
  *   GMLVQ   distances |z_j|^2, z_j = omega (x - w_j); see gmlvq_step
  *   RSLVQ   P_j = exp((min d - d_j) / (2 variance)) / sum, Q_j the same among the right ones:
  *           move(j, (a / variance) (Q_j - P_j)), Q_j = 0 for the wrong ones; factors below

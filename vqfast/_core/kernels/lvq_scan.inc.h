@@ -30,6 +30,7 @@ INLINE LINE TYPED(lvq_term)(LINE x, LINE w, int is_distance)
 INLINE void TYPED(lvq_partial)(const REAL *rows, int n_rows, ptrdiff_t width, const REAL *x, int is_distance, LINE *p)
 {
     LINE sums[LINE_ROWS] = {{0}};
+#pragma GCC unroll 2
     for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
 #pragma GCC unroll 16
         for (int r = 0; r < n_rows; r++)
