@@ -26,6 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 DATA = ("iris", "wine", "breast_cancer", "digits")
 # A fit that takes this many seconds is run once for each fold.
 ONCE = 0.5
+COLOURS = ["#3b6fb6", "#d9822b", "#3d9a5f"]
 
 # Microseconds of an update of R's package class 7.3-21, 100 prototypes of 64 features, measured
 # on another machine of the same kind: to be read as a size, not as a ratio.
@@ -247,22 +248,47 @@ def plane(n: int = 600) -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
-def path(model: Any, X: np.ndarray, y: np.ndarray, pieces: int = 60) -> np.ndarray:
-    """(pieces + 1, n_prototypes, 2): the prototypes after every piece of a training."""
+def path(model: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(n_epochs, n_prototypes, 2): the prototypes after every epoch of a training."""
     rng, found = np.random.default_rng(0), []
-    order = np.concatenate([rng.permutation(len(X)) for _ in range(model.n_epochs)])
-    for piece in np.array_split(order, pieces):
-        found.append(model.partial_fit(X, y, order=piece).prototypes_.copy())
+    for _ in range(model.n_epochs):
+        found.append(model.partial_fit(X, y, order=rng.permutation(len(X))).prototypes_.copy())
     return np.array(found)
 
 
+def draw_panel(axes: Any, name: str, model: Any, X: np.ndarray, y: np.ndarray, steps: np.ndarray) -> None:
+    """Regions of a model, observations, and steps (n, n_prototypes, 2) of its prototypes; the last ones are learned."""
+    from matplotlib import patheffects
+    from matplotlib.colors import ListedColormap
+
+    low, high = X.min(axis=0) - 0.2, X.max(axis=0) + 0.2
+    grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], 500), np.linspace(low[1], high[1], 500)), axis=-1)
+    regions = model.predict(grid.reshape(-1, 2)).reshape(grid.shape[:2])
+    extent = (low[0], high[0], low[1], high[1])
+    axes.imshow(regions, extent=extent, origin="lower", cmap=ListedColormap(COLOURS), alpha=0.22, aspect="equal")
+    for label in range(3):
+        axes.contour(grid[..., 0], grid[..., 1], regions == label, [0.5], colors="#333333", linewidths=1.2)
+    wrong = model.predict(X) != y
+    colours = np.array(COLOURS)[y]
+    axes.scatter(*X[~wrong].T, c=colours[~wrong], s=5, linewidths=0)
+    axes.scatter(*X[wrong].T, c=colours[wrong], s=22, marker="X", edgecolors="black", linewidths=0.6, zorder=4)
+    outline = [patheffects.withStroke(linewidth=4, foreground="white")]
+    for i, label in enumerate(model.prototype_labels_):
+        axes.plot(*steps[:, i].T, color="black", linewidth=1.6, path_effects=outline, zorder=5)
+        axes.plot(*steps[0, i], "o", color="white", markeredgecolor="black", markersize=6, zorder=6)
+        if len(steps) > 1:
+            axes.plot(*steps[-1, i], "D", color=COLOURS[label], markeredgecolor="black", markersize=8, zorder=7)
+    axes.set_title(f"{name}: {wrong.sum()} of {len(X)} wrong", fontsize=12)
+    axes.set(xticks=[], yticks=[])
+
+
 def draw(file: pathlib.Path) -> None:
-    """Regions and paths of four models that start at the same random observations."""
+    """Regions before and after four models have learned, all from the same random observations, and paths."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.colors import ListedColormap
+    from matplotlib.lines import Line2D
 
     import vqfast as v
 
@@ -271,32 +297,30 @@ def draw(file: pathlib.Path) -> None:
     init = (start.prototypes_, start.prototype_labels_)
     common: dict[str, Any] = {"init": init, "n_epochs": 20, "random_state": 0}
     models = {
+        "At the start": start,
         "LVQ1": v.LVQ1(**common),
         "LVQ3": v.LVQ3(learning_rate=0.1, window=0.3, **common),
         "GLVQ": v.GLVQ(**common),
         "RSLVQ": v.RSLVQ(variance=0.1, learning_rate=0.02, **common),
     }
-    colours = ["#3b6fb6", "#d9822b", "#3d9a5f"]
-    low, high = X.min(axis=0) - 0.3, X.max(axis=0) + 0.3
-    grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], 400), np.linspace(low[1], high[1], 400)), axis=-1)
-    figure, panels = pyplot.subplots(1, 4, figsize=(13, 3.7), layout="constrained")
+    figure, panels = pyplot.subplots(1, 5, figsize=(16, 4.1), layout="constrained")
     for axes, (name, model) in zip(panels, models.items(), strict=True):
-        steps = np.concatenate([init[0][None], path(model, X, y)])
-        regions = model.predict(grid.reshape(-1, 2)).reshape(400, 400)
-        axes.contourf(
-            grid[..., 0], grid[..., 1], regions, [-0.5, 0.5, 1.5, 2.5], cmap=ListedColormap(colours), alpha=0.25
-        )
-        axes.scatter(*X.T, c=[colours[label] for label in y], s=5, linewidths=0)
-        for i, label in enumerate(init[1]):
-            axes.plot(*steps[:, i].T, color="black", linewidth=1)
-            axes.plot(*steps[0, i], "o", color="white", markeredgecolor="black", markersize=4)
-            axes.plot(*steps[-1, i], "D", color=colours[label], markeredgecolor="black", markersize=7)
-        axes.set_title(f"{name}: {100 * model.score(X, y):.1f} % right", fontsize=11)
-        axes.set(xticks=[], yticks=[], aspect="equal")
-    figure.suptitle(
-        "From random observations (white) along their paths to the learned prototypes (diamonds)", fontsize=11
-    )
-    figure.savefig(file, dpi=75)
+        starts = init[0][None]
+        steps = starts if model is start else np.concatenate([starts, path(model, X, y)])
+        draw_panel(axes, name, model, X, y, steps)
+    figure.suptitle("Three classes with three prototypes each, before and after learning", fontsize=13)
+    edge: dict[str, Any] = {"color": "none", "markeredgecolor": "black"}
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", markerfacecolor="white", markersize=7, **edge),
+            Line2D([], [], color="black", linewidth=1.6),
+            Line2D([], [], marker="D", markerfacecolor="#888888", markersize=8, **edge),
+            Line2D([], [], marker="X", markerfacecolor="#888888", markersize=7, **edge),
+        ],
+        labels=["start, a random observation", "its way through 20 epochs", "learned prototype", "wrong observation"],
+        loc="outside lower center", ncols=4, frameon=False, fontsize=11,
+    )  # fmt: skip
+    figure.savefig(file, dpi=100)
 
 
 def report(env: dict[str, str], repeats: int, out: pathlib.Path, head: dict[str, Any]) -> None:

@@ -218,7 +218,7 @@ class Presentations:
             offset = rng.random() if self.shuffle else 0.5
             positions = (np.arange(self.n_steps) + offset) * (self.ends[-1] / self.n_steps)
             chosen = np.searchsorted(self.ends, positions, side="right")
-            rows = self.rows[np.minimum(chosen, self.n_steps - 1)]
+            rows = np.asarray(self.rows[np.minimum(chosen, self.n_steps - 1)])
         elif self.shuffle:
             rows = self.rows.copy()
         else:

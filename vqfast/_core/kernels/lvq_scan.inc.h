@@ -1,6 +1,6 @@
 /* Learning vector quantization: sums along the features, distances and the lowest of them. */
 
-/* The observation as whole lines at a line's start: rows of X may straddle lines. */
+/* The observation as whole lines: where it lies if it has no others, else a copy. */
 INLINE const REAL *TYPED(lvq_load)(const vq_lvq_model *model, const vq_obs *obs, ptrdiff_t i)
 {
     const REAL *x = (const REAL *)obs->data + i * obs->row_stride;

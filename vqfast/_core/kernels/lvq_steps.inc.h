@@ -15,7 +15,7 @@ static void TYPED(lvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const
 }
 
 static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
-                             int32_t *foreseen)
+                              int32_t *foreseen)
 {
     (void)rate;
     const ptrdiff_t i = foresee(TYPED(lvq_scan)(model, x), foreseen);
@@ -28,7 +28,7 @@ static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 
 /* The cases are branches, not selected numbers: a step that is foreseen need not wait for j. */
 static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
-                             int32_t *foreseen)
+                              int32_t *foreseen)
 {
     const REAL *sq_dists = model->sq_dists;
     if (model->n_prototypes < 2)
@@ -159,7 +159,7 @@ static void TYPED(lvq_products)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t wi
  * is that of the stored elements in their order, by sum() of lvq.h. A term of the matrix's step is
  * limited to half of its norm. */
 static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
-                             int32_t *foreseen)
+                              int32_t *foreseen)
 {
     const ptrdiff_t width = model->width, rank_width = model->rank_width, d = model->n_features;
     REAL *u = model->differences, *z = model->projections, *sq_dists = model->sq_dists, *matrix = model->matrix;
@@ -227,7 +227,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 /* ---- RSLVQ -------------------------------------------------------------------------- */
 
 static void TYPED(rslvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
-                             int32_t *foreseen)
+                              int32_t *foreseen)
 {
     (void)foreseen;
     const ptrdiff_t n = model->n_prototypes, first = model->starts[class], last = model->starts[class + 1];
@@ -273,7 +273,7 @@ enum { TYPED(LVQ_PREFETCHED) = 16 };
             const REAL *next = (const REAL *)obs->data + order[t + 1 < n_steps ? t + 1 : t] * obs->row_stride;         \
             for (ptrdiff_t j = 0; j < model->width && j < TYPED(LVQ_PREFETCHED) * LINE_SIZE; j += LINE_SIZE)           \
                 __builtin_prefetch((const char *)next + j * (ptrdiff_t)sizeof(REAL));                                  \
-            TYPED(step)(model, rule, x, classes[order[t]], rates[t], model->foreseen + 2 * order[t]);                                                  \
+            TYPED(step)(model, rule, x, classes[order[t]], rates[t], model->foreseen + 2 * order[t]);                  \
         }                                                                                                              \
     }
 
