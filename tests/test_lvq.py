@@ -452,6 +452,16 @@ def test_defaults_do_not_diverge(model, n_prototypes):
                 assert model(n_prototypes, random_state=seed).fit(data, y).score(data, y) > max(0.66, majority)
 
 
+@pytest.mark.filterwarnings("error")
+def test_rslvq_learns_a_clean_border():
+    """Its prototypes leave the observations, and are right to do so."""
+    X = np.random.default_rng(0).random((20_000, 20))
+    y = X[:, 0] > 0.5
+    model = RSLVQ(random_state=0).fit(X[:10_000], y[:10_000])
+    assert np.abs(model.prototypes_ - 0.5).max() > 2
+    assert model.score(X[10_000:], y[10_000:]) > 0.99
+
+
 @pytest.mark.parametrize(
     "diverging",
     [

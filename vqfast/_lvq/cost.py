@@ -157,6 +157,11 @@ class RSLVQ(CostClassifier):
     learning_rate : float, optional
         Rate of the first step, in the unit of a squared distance. None is 0.16 times the
         variance.
+    max_drift : float, optional
+        The fit stops, with a warning and the prototypes of the epoch before, if one is more
+        than so many times as far from the mean of the observations as any of them. Some times
+        as far is no sign of harm: where classes are cleanly separated, prototypes far apart
+        make the posterior steep.
 
     Attributes
     ----------
@@ -213,7 +218,7 @@ class RSLVQ(CostClassifier):
         schedule: str = "linear",
         decay: float = 0.5,
         shuffle: bool = True,
-        max_drift: float = 2.0,
+        max_drift: float = 100.0,
         random_state: Any = None,
         workers: int | None = None,
     ) -> None:
