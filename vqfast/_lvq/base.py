@@ -89,7 +89,7 @@ class LVQClassifier(Classifier):
             raise ValueError(f"schedule must be one of {sorted(SCHEDULES)}, got {self.schedule!r}")
         check_number("decay", self.decay, 0, 1)
         check_number("max_drift", self.max_drift, 1, np.finfo(float).max, low_included=True)
-        check_start(self.init)
+        check_start(self.init, LVQClassifier)
         self._check_rule()
         return resolve_workers(self.workers)
 
@@ -118,7 +118,7 @@ class LVQClassifier(Classifier):
         """Prototypes of the wanted classes, and the number of each one's class."""
         if isinstance(self.init, str):
             return start_by_name(self.init, data, counts_of(self.n_prototypes, self.classes_), wanted, rng)
-        if hasattr(self.init, "fit"):
+        if isinstance(self.init, LVQClassifier):
             model = type(self.init)(**self.init.get_params(deep=False))
             if model.random_state is None:
                 model.random_state = int(rng.integers(2**32))
@@ -170,15 +170,14 @@ class LVQClassifier(Classifier):
             If the prototypes blow up; those of the last good epoch are kept. Or if a class has
             fewer observations than prototypes.
         """
-        rng = as_rng(self.random_state)
         if order is not None and sample_weight is not None:
             raise ValueError("order and sample_weight exclude each other: order says what is presented how often")
-        given = None if order is None else as_order(order, len(np.asarray(X)))
         before = dict(vars(self))
         try:
             self._forget()
             data = self._data(X, y, sample_weight, True)
-            self._fit_first(data, given, rng)
+            given = None if order is None else as_order(order, len(data.obs))
+            self._fit_first(data, given, as_rng(self.random_state))
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -251,14 +250,14 @@ class LVQClassifier(Classifier):
         The schedule goes on where the last call ended, its length being `n_epochs` of the
         first call's data. Rates never fall below a hundredth of the first one.
         """
-        rng = as_rng(self.random_state)
         if order is not None and sample_weight is not None:
             raise ValueError("order and sample_weight exclude each other: order says what is presented how often")
-        given = None if order is None else as_order(order, len(np.asarray(X)))
         before = dict(vars(self))
         try:
             first = not hasattr(self, "prototypes_")
             data = self._data(X, y, sample_weight, first, classes)
+            given = None if order is None else as_order(order, len(data.obs))
+            rng = as_rng(self.random_state)
             if first:
                 self.n_steps_ = 0
             else:
