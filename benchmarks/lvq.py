@@ -2,10 +2,11 @@
 
     python benchmarks/compare.py lvq
 
-Four parts: accuracy (stratified five-fold, standardised in each fold) with the median time of
-a fit; the time of one online update beside NumPy's; prediction beside `vq`; the tutorial's
-program. Every contender of the first part has a process of its own, and they alternate. The
-picture results/lvq.png shows regions and the paths of the prototypes of a set in the plane.
+Five parts: accuracy (stratified five-fold, standardised in each fold) with the median time of
+a fit; the accuracy over five shuffles of the folds; the time of one online update beside
+NumPy's; prediction beside `vq`; the tutorial's program. Every contender of the first part has a
+process of its own, and they alternate. The picture results/lvq.png shows regions, errors and the
+paths of the prototypes of a set in the plane.
 
 sklvq 0.1.2 does not run with scikit-learn 1.7 or later; `revive` restores what it misses.
 """
@@ -105,7 +106,7 @@ def of_scikit_learn() -> dict[str, Any]:
 CONTENDERS = {"vqfast": of_vqfast, "sklvq": of_sklvq, "scikit-learn": of_scikit_learn}
 
 
-def folds(name: str) -> list[tuple[np.ndarray, ...]]:
+def folds(name: str, shuffle: int = 0) -> list[tuple[np.ndarray, ...]]:
     """The five folds of a data set of scikit-learn, standardised."""
     from sklearn import datasets
     from sklearn.model_selection import StratifiedKFold
@@ -113,7 +114,7 @@ def folds(name: str) -> list[tuple[np.ndarray, ...]]:
 
     X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
     found = []
-    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, y):
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=shuffle).split(X, y):
         scaler = StandardScaler().fit(X[train])
         found.append((scaler.transform(X[train]), y[train], scaler.transform(X[test]), y[test]))
     return found
@@ -174,6 +175,20 @@ def accuracies(env: dict[str, str], repeats: int) -> list[dict[str, Any]]:
         pipe.stdin.close()
         pipe.wait()
     return rows
+
+
+def steadiness(n_shuffles: int = 5) -> dict[str, dict[str, list[float]]]:
+    """Accuracies of vqfast's models by name and data set, with other folds and another seed each time."""
+    models = of_vqfast()
+    found: dict[str, dict[str, list[float]]] = {name: {data: [] for data in DATA} for name in models}
+    for data in DATA:
+        for shuffle in range(n_shuffles):
+            parts = folds(data, shuffle)
+            for name, model in models.items():
+                model.set_params(random_state=shuffle)
+                right = [model.fit(X, y).score(test, labels) for X, y, test, labels in parts]
+                found[name][data].append(statistics.mean(right))
+    return found
 
 
 def numpy_update(X: np.ndarray, y: np.ndarray, prototypes: np.ndarray, labels: np.ndarray, rate: float) -> None:
@@ -332,6 +347,11 @@ def report(env: dict[str, str], repeats: int, out: pathlib.Path, head: dict[str,
     for row in rows:
         cells = "".join(f"{row[data]['accuracy']:>11.4f}{row[data]['ms']:>9.3g}" for data in DATA)
         print(f"{row['contender'] + ' ' + row['model']:<36}{cells}", flush=True)
+    steady = steadiness()
+    print(f"{'mean (lowest) of five shuffles':<36}" + "".join(f"{data:>20}" for data in DATA))
+    for name, found in steady.items():
+        cells = "".join(f"{statistics.mean(found[data]):>11.4f} ({min(found[data]):.3f})" for data in DATA)
+        print(f"{'vqfast ' + name:<36}{cells}")
     speed = updates(repeats)
     print("one online update, 100 prototypes, 64 features")
     for row in speed:
@@ -343,7 +363,7 @@ def report(env: dict[str, str], repeats: int, out: pathlib.Path, head: dict[str,
     predicted = prediction(repeats)
     print("a million predictions, 20 prototypes, 16 features, ms: " + json.dumps(predicted))
     lvq_tutorial.main()
-    result = {**head, "accuracy": rows, "updates": speed, "prediction": predicted}
+    result = {**head, "accuracy": rows, "steadiness": steady, "updates": speed, "prediction": predicted}
     (out / "lvq.json").write_text(json.dumps(result, indent=1))
     draw(out / "lvq.png")
     print(f"picture: {out / 'lvq.png'}")
