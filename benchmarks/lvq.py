@@ -2,10 +2,11 @@
 
     python benchmarks/compare.py lvq
 
-Four parts: accuracy (stratified five-fold, standardised in each fold) with the median time of
-a fit; the time of one online update beside NumPy's; prediction beside `vq`; the tutorial's
-program. Every contender of the first part has a process of its own, and they alternate. The
-picture results/lvq.png shows regions and the paths of the prototypes of a set in the plane.
+Five parts: accuracy (stratified five-fold, standardised in each fold) with the median time of
+a fit; the accuracy over five shuffles of the folds; the time of one online update beside
+NumPy's; prediction beside `vq`; the tutorial's program. Every contender of the first part has a
+process of its own, and they alternate. The picture results/lvq.png shows regions, errors and the
+paths of the prototypes of a set in the plane.
 
 sklvq 0.1.2 does not run with scikit-learn 1.7 or later; `revive` restores what it misses.
 """
@@ -26,6 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 DATA = ("iris", "wine", "breast_cancer", "digits")
 # A fit that takes this many seconds is run once for each fold.
 ONCE = 0.5
+COLOURS = ["#3b6fb6", "#d9822b", "#3d9a5f"]
 
 # Microseconds of an update of R's package class 7.3-21, 100 prototypes of 64 features, measured
 # on another machine of the same kind: to be read as a size, not as a ratio.
@@ -104,7 +106,7 @@ def of_scikit_learn() -> dict[str, Any]:
 CONTENDERS = {"vqfast": of_vqfast, "sklvq": of_sklvq, "scikit-learn": of_scikit_learn}
 
 
-def folds(name: str) -> list[tuple[np.ndarray, ...]]:
+def folds(name: str, shuffle: int = 0) -> list[tuple[np.ndarray, ...]]:
     """The five folds of a data set of scikit-learn, standardised."""
     from sklearn import datasets
     from sklearn.model_selection import StratifiedKFold
@@ -112,7 +114,7 @@ def folds(name: str) -> list[tuple[np.ndarray, ...]]:
 
     X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
     found = []
-    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, y):
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=shuffle).split(X, y):
         scaler = StandardScaler().fit(X[train])
         found.append((scaler.transform(X[train]), y[train], scaler.transform(X[test]), y[test]))
     return found
@@ -173,6 +175,20 @@ def accuracies(env: dict[str, str], repeats: int) -> list[dict[str, Any]]:
         pipe.stdin.close()
         pipe.wait()
     return rows
+
+
+def steadiness(n_shuffles: int = 5) -> dict[str, dict[str, list[float]]]:
+    """Accuracies of vqfast's models by name and data set, with other folds and another seed each time."""
+    models = of_vqfast()
+    found: dict[str, dict[str, list[float]]] = {name: {data: [] for data in DATA} for name in models}
+    for data in DATA:
+        for shuffle in range(n_shuffles):
+            parts = folds(data, shuffle)
+            for name, model in models.items():
+                model.set_params(random_state=shuffle)
+                right = [model.fit(X, y).score(test, labels) for X, y, test, labels in parts]
+                found[name][data].append(statistics.mean(right))
+    return found
 
 
 def numpy_update(X: np.ndarray, y: np.ndarray, prototypes: np.ndarray, labels: np.ndarray, rate: float) -> None:
@@ -247,22 +263,47 @@ def plane(n: int = 600) -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
-def path(model: Any, X: np.ndarray, y: np.ndarray, pieces: int = 60) -> np.ndarray:
-    """(pieces + 1, n_prototypes, 2): the prototypes after every piece of a training."""
+def path(model: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(n_epochs, n_prototypes, 2): the prototypes after every epoch of a training."""
     rng, found = np.random.default_rng(0), []
-    order = np.concatenate([rng.permutation(len(X)) for _ in range(model.n_epochs)])
-    for piece in np.array_split(order, pieces):
-        found.append(model.partial_fit(X, y, order=piece).prototypes_.copy())
+    for _ in range(model.n_epochs):
+        found.append(model.partial_fit(X, y, order=rng.permutation(len(X))).prototypes_.copy())
     return np.array(found)
 
 
+def draw_panel(axes: Any, name: str, model: Any, X: np.ndarray, y: np.ndarray, steps: np.ndarray) -> None:
+    """Regions of a model, observations, and steps (n, n_prototypes, 2) of its prototypes; the last ones are learned."""
+    from matplotlib import patheffects
+    from matplotlib.colors import ListedColormap
+
+    low, high = X.min(axis=0) - 0.2, X.max(axis=0) + 0.2
+    grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], 500), np.linspace(low[1], high[1], 500)), axis=-1)
+    regions = model.predict(grid.reshape(-1, 2)).reshape(grid.shape[:2])
+    extent = (low[0], high[0], low[1], high[1])
+    axes.imshow(regions, extent=extent, origin="lower", cmap=ListedColormap(COLOURS), alpha=0.22, aspect="equal")
+    for label in range(3):
+        axes.contour(grid[..., 0], grid[..., 1], regions == label, [0.5], colors="#333333", linewidths=1.2)
+    wrong = model.predict(X) != y
+    colours = np.array(COLOURS)[y]
+    axes.scatter(*X[~wrong].T, c=colours[~wrong], s=5, linewidths=0)
+    axes.scatter(*X[wrong].T, c=colours[wrong], s=22, marker="X", edgecolors="black", linewidths=0.6, zorder=4)
+    outline = [patheffects.withStroke(linewidth=4, foreground="white")]
+    for i, label in enumerate(model.prototype_labels_):
+        axes.plot(*steps[:, i].T, color="black", linewidth=1.6, path_effects=outline, zorder=5)
+        axes.plot(*steps[0, i], "o", color="white", markeredgecolor="black", markersize=6, zorder=6)
+        if len(steps) > 1:
+            axes.plot(*steps[-1, i], "D", color=COLOURS[label], markeredgecolor="black", markersize=8, zorder=7)
+    axes.set_title(f"{name}: {wrong.sum()} of {len(X)} wrong", fontsize=12)
+    axes.set(xticks=[], yticks=[])
+
+
 def draw(file: pathlib.Path) -> None:
-    """Regions and paths of four models that start at the same random observations."""
+    """Regions before and after four models have learned, all from the same random observations, and paths."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.colors import ListedColormap
+    from matplotlib.lines import Line2D
 
     import vqfast as v
 
@@ -271,32 +312,30 @@ def draw(file: pathlib.Path) -> None:
     init = (start.prototypes_, start.prototype_labels_)
     common: dict[str, Any] = {"init": init, "n_epochs": 20, "random_state": 0}
     models = {
+        "At the start": start,
         "LVQ1": v.LVQ1(**common),
         "LVQ3": v.LVQ3(learning_rate=0.1, window=0.3, **common),
         "GLVQ": v.GLVQ(**common),
         "RSLVQ": v.RSLVQ(variance=0.1, learning_rate=0.02, **common),
     }
-    colours = ["#3b6fb6", "#d9822b", "#3d9a5f"]
-    low, high = X.min(axis=0) - 0.3, X.max(axis=0) + 0.3
-    grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], 400), np.linspace(low[1], high[1], 400)), axis=-1)
-    figure, panels = pyplot.subplots(1, 4, figsize=(13, 3.7), layout="constrained")
+    figure, panels = pyplot.subplots(1, 5, figsize=(16, 4.1), layout="constrained")
     for axes, (name, model) in zip(panels, models.items(), strict=True):
-        steps = np.concatenate([init[0][None], path(model, X, y)])
-        regions = model.predict(grid.reshape(-1, 2)).reshape(400, 400)
-        axes.contourf(
-            grid[..., 0], grid[..., 1], regions, [-0.5, 0.5, 1.5, 2.5], cmap=ListedColormap(colours), alpha=0.25
-        )
-        axes.scatter(*X.T, c=[colours[label] for label in y], s=5, linewidths=0)
-        for i, label in enumerate(init[1]):
-            axes.plot(*steps[:, i].T, color="black", linewidth=1)
-            axes.plot(*steps[0, i], "o", color="white", markeredgecolor="black", markersize=4)
-            axes.plot(*steps[-1, i], "D", color=colours[label], markeredgecolor="black", markersize=7)
-        axes.set_title(f"{name}: {100 * model.score(X, y):.1f} % right", fontsize=11)
-        axes.set(xticks=[], yticks=[], aspect="equal")
-    figure.suptitle(
-        "From random observations (white) along their paths to the learned prototypes (diamonds)", fontsize=11
-    )
-    figure.savefig(file, dpi=75)
+        starts = init[0][None]
+        steps = starts if model is start else np.concatenate([starts, path(model, X, y)])
+        draw_panel(axes, name, model, X, y, steps)
+    figure.suptitle("Three classes with three prototypes each, before and after learning", fontsize=13)
+    edge: dict[str, Any] = {"color": "none", "markeredgecolor": "black"}
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", markerfacecolor="white", markersize=7, **edge),
+            Line2D([], [], color="black", linewidth=1.6),
+            Line2D([], [], marker="D", markerfacecolor="#888888", markersize=8, **edge),
+            Line2D([], [], marker="X", markerfacecolor="#888888", markersize=7, **edge),
+        ],
+        labels=["start, a random observation", "its way through 20 epochs", "learned prototype", "wrong observation"],
+        loc="outside lower center", ncols=4, frameon=False, fontsize=11,
+    )  # fmt: skip
+    figure.savefig(file, dpi=100)
 
 
 def report(env: dict[str, str], repeats: int, out: pathlib.Path, head: dict[str, Any]) -> None:
@@ -308,6 +347,11 @@ def report(env: dict[str, str], repeats: int, out: pathlib.Path, head: dict[str,
     for row in rows:
         cells = "".join(f"{row[data]['accuracy']:>11.4f}{row[data]['ms']:>9.3g}" for data in DATA)
         print(f"{row['contender'] + ' ' + row['model']:<36}{cells}", flush=True)
+    steady = steadiness()
+    print(f"{'mean (lowest) of five shuffles':<36}" + "".join(f"{data:>20}" for data in DATA))
+    for name, found in steady.items():
+        cells = "".join(f"{statistics.mean(found[data]):>11.4f} ({min(found[data]):.3f})" for data in DATA)
+        print(f"{'vqfast ' + name:<36}{cells}")
     speed = updates(repeats)
     print("one online update, 100 prototypes, 64 features")
     for row in speed:
@@ -319,7 +363,7 @@ def report(env: dict[str, str], repeats: int, out: pathlib.Path, head: dict[str,
     predicted = prediction(repeats)
     print("a million predictions, 20 prototypes, 16 features, ms: " + json.dumps(predicted))
     lvq_tutorial.main()
-    result = {**head, "accuracy": rows, "updates": speed, "prediction": predicted}
+    result = {**head, "accuracy": rows, "steadiness": steady, "updates": speed, "prediction": predicted}
     (out / "lvq.json").write_text(json.dumps(result, indent=1))
     draw(out / "lvq.png")
     print(f"picture: {out / 'lvq.png'}")

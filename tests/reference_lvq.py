@@ -98,8 +98,8 @@ class Model:
             self.move(i, x, -rate)
             self.move(j, x, rate)
 
-    def both(self, d, c):
-        """Nearest right and wrong prototype, and the factors 4 f' d- / s^2 and 4 f' d+ / s^2."""
+    def both(self, d, c, rate):
+        """Nearest right and wrong prototype, and the factors 4 a f' d- / s^2 and 4 a f' d+ / s^2."""
         own = self.labels == c
         if own.all() or not own.any():
             return None
@@ -109,36 +109,36 @@ class Model:
         s = plus + minus
         if not s > (2.0**-120 if d.dtype == np.float32 else 2.0**-1000):
             return None
-        slope, beta = 1.0, self.o["beta"]
+        slope, beta, each = 1.0, self.o["beta"], 1 / s
         if beta > 0:
-            e = float(exp(-beta * abs((plus - minus) / s)))
-            slope = beta * e / ((1 + e) * (1 + e))
-        g = 4 * slope / s
-        return right, wrong, g * (minus / s), g * (plus / s)
+            e = float(exp(-beta * abs((plus - minus) * each)))
+            slope = e / ((1 + e) * (1 + e))
+        scale = (beta * rate if beta > 0 else rate) * (4 * each)
+        return right, wrong, scale * (minus * each) * slope, scale * (plus * each) * slope
 
     def glvq(self, x, c, rate):
-        found = self.both(self.sq_dists(x), c)
+        found = self.both(self.sq_dists(x), c, rate)
         if found:
             right, wrong, plus, minus = found
-            self.move(right, x, min(1.0, rate * plus))
-            self.move(wrong, x, -min(1.0, rate * minus))
+            self.move(right, x, min(1.0, plus))
+            self.move(wrong, x, -min(1.0, minus))
 
     def gmlvq(self, x, c, rate):
         u = x - self.w
         z = np.zeros((len(u), self.matrix.shape[1]), u.dtype)
         for k in range(u.shape[1]):
             z = z + u[:, k, None] * self.matrix[k]
-        found = self.both(line_sum(z * z) * self.real(self.scale * self.scale), c)
+        found = self.both(line_sum(z * z) * self.real(self.scale * self.scale), c, rate)
         if not found:
             return
         steps = []
         for sign, i, factor in ((-1, found[0], found[2]), (1, found[1], found[3])):
             back = line_sum(self.matrix * z[i])
-            step = -sign * min(1.0, rate * factor) * (self.scale * self.scale)
+            step = -sign * min(1.0, factor) * (self.scale * self.scale)
             self.w[i] = self.w[i] + self.real(step) * back
             sizes = [float(line_sum((v * v)[None])[0]) for v in (u[i], z[i])]
             norm = math.sqrt(sizes[0]) * math.sqrt(sizes[1]) * self.scale
-            wanted = rate * self.o["matrix_rate"] * factor
+            wanted = self.o["matrix_rate"] * factor
             steps.append(self.real(sign * (0.5 / norm if wanted * norm > 0.5 else wanted)))
         (i, j), (fp, fm) = found[:2], steps
         self.matrix = self.matrix + ((fp * u[i])[:, None] * z[i] + (fm * u[j])[:, None] * z[j])

@@ -111,9 +111,11 @@ def epochs_of(X, y, seed, n_epochs):
     rng, rows = np.random.default_rng(seed), np.argsort(hashes(X, y.astype("i4")), kind="stable")
     order = []
     for _ in range(n_epochs):
-        chosen = np.arange(len(rows))
-        rng.shuffle(chosen)
-        order.append(rows[chosen])
+        chosen, draws = rows.copy(), rng.random(len(rows))
+        for i in range(len(rows) - 1, 0, -1):
+            j = int(draws[i] * (i + 1))
+            chosen[[i, j]] = chosen[[j, i]]
+        order.append(chosen)
     return np.concatenate(order)
 
 
@@ -450,6 +452,16 @@ def test_defaults_do_not_diverge(model, n_prototypes):
                 assert model(n_prototypes, random_state=seed).fit(data, y).score(data, y) > max(0.66, majority)
 
 
+@pytest.mark.filterwarnings("error")
+def test_rslvq_learns_a_clean_border():
+    """Its prototypes leave the observations, and are right to do so."""
+    X = np.random.default_rng(0).random((20_000, 20))
+    y = X[:, 0] > 0.5
+    model = RSLVQ(random_state=0).fit(X[:10_000], y[:10_000])
+    assert np.abs(model.prototypes_ - 0.5).max() > 2
+    assert model.score(X[10_000:], y[10_000:]) > 0.99
+
+
 @pytest.mark.parametrize(
     "diverging",
     [
@@ -593,6 +605,7 @@ BAD_PARAMETERS = [
     ({"n_prototypes": {0: 1, 1: 1, 2: 1, 3: 1}}, ValueError, r"not a class \[3\]"),
     ({"init": "best"}, ValueError, "init must be one of"),
     ({"init": 3}, TypeError, "init must be a name"),
+    ({"init": vqfast.VectorQuantizer(2)}, TypeError, "or an LVQ estimator"),
     ({"init": (X3[:2], [0])}, ValueError, "one label for each prototype"),
     ({"init": (X3[:2], [0, 9])}, ValueError, "label 9, which is not one of the classes"),
     ({"init": (X3[:2, :2], [0, 1])}, ValueError, "expecting 4 features"),
@@ -639,6 +652,8 @@ def test_bad_order(model, order, message):
         model().fit(X3, Y3, order=np.array(order, dtype=int if not order else None))
     with pytest.raises(ValueError, match="exclude each other"):
         model().fit(X3, Y3, np.ones(30), order=[0])
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        model().fit(3.0, Y3, order=[0])
 
 
 def test_not_fitted(model):
@@ -671,14 +686,16 @@ def test_errors_change_nothing(model):
     assert pickle.dumps(fitted) == before
 
 
-def test_errors_come_before_any_draw(model):
-    generator = np.random.default_rng(0)
-    state = generator.bit_generator.state
+@pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState], ids=lambda make: make.__name__)
+def test_errors_come_before_any_draw(model, make):
+    source, same = make(0), make(0)
     with pytest.raises(ValueError, match="infs or NaNs"):
-        model(random_state=generator).fit(bad(X3, np.nan), Y3)
+        model(random_state=source).fit(bad(X3, np.nan), Y3)
     with pytest.raises(ValueError, match="n_epochs"):
-        model(random_state=generator, n_epochs=0).fit(X3, Y3)
-    assert generator.bit_generator.state == state
+        model(random_state=source, n_epochs=0).fit(X3, Y3)
+    with pytest.raises(ValueError, match="indices from 0 to 29"):
+        model(random_state=source).fit(X3, Y3, order=[30])
+    assert source.bytes(8) == same.bytes(8)
 
 
 # ---- objects -----------------------------------------------------------------------------------

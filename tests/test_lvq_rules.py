@@ -1,5 +1,6 @@
 """The rules of learning vector quantization: against their twins to the last bit, and against others' figures."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -155,6 +156,19 @@ def test_hashes(isa, dtype, rng):
     assert len(np.unique(np.c_[same.ravel(), same_hashes], axis=0)) == same.max() + 1 == same_hashes.max() + 1
     np.testing.assert_array_equal(hashes, lvq.hashes(obs.astype("f8"), classes))
     np.testing.assert_array_equal(hashes, lvq.hashes(np.where(obs == 0, -0.0, obs).astype(dtype), classes))
+
+
+def test_shuffle(rng):
+    """Every order of four rows is equally likely; the largest draw stays inside."""
+    counts = dict.fromkeys(itertools.permutations(range(4)), 0)
+    for _ in range(24_000):
+        rows = np.arange(4)
+        lvq.shuffle(rows, rng.random(4))
+        counts[tuple(rows.tolist())] += 1
+    assert 800 < min(counts.values()) <= max(counts.values()) < 1200
+    rows = np.arange(100_000)
+    lvq.shuffle(rows, np.full(len(rows), np.nextafter(1, 0)))
+    np.testing.assert_array_equal(rows, np.arange(len(rows)))
 
 
 # ---- gradients -------------------------------------------------------------------------------

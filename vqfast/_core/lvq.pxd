@@ -44,6 +44,7 @@ cdef extern from "lvq.h" nogil:
         void *differences
         void *projections
         void *moves
+        int32_t *foreseen
 
     ctypedef struct vq_lvq_kernels:
         void (**train)(vq_lvq_model *, const vq_lvq_rule *, const vq_obs *, const int32_t *, const int64_t *,

@@ -100,7 +100,7 @@ cdef class Training:
     cdef vq_lvq_model model
     cdef vq_lvq_rule rule
     cdef int kind
-    cdef Py_ssize_t itemsize, rank, state_bytes
+    cdef Py_ssize_t n_obs, itemsize, rank, state_bytes
     cdef char *memory
     cdef char *state
     cdef char *good
@@ -109,13 +109,14 @@ cdef class Training:
 
     def __cinit__(self, rule, cnp.ndarray obs, cnp.ndarray classes, cnp.ndarray prototypes, cnp.ndarray starts,
                   rates=None, omega=None, isa=None, **options):
-        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t size = 0, groups
         cdef bint is_double = view_obs(obs, &self.view)
         self.obs, self.classes, self.starts = obs, classes, starts
         self.labels = np.repeat(np.arange(starts.shape[0] - 1, dtype=np.int32), np.diff(starts))
         self.kernels = lvq_kernels_of(isa, is_double)
         self.itemsize = 8 if is_double else 4
         self.kind = RULES[rule]
+        self.n_obs = cnp.PyArray_DIM(obs, 0)
         self.rank = omega.shape[0] if omega is not None else 0
         self.model.n_prototypes = cnp.PyArray_DIM(prototypes, 0)
         self.model.n_features = cnp.PyArray_DIM(prototypes, 1)
@@ -141,10 +142,15 @@ cdef class Training:
         self.layout(<char *>((<uintptr_t>self.memory + VQ_LVQ_LINE - 1) // VQ_LVQ_LINE * VQ_LVQ_LINE), &size)
         self.rows(self.model.prototypes, self.model.n_prototypes, self.model.width)[:, :self.model.n_features] = \
             prototypes
+        # What pads the prototypes is never the nearest.
+        groups = self.groups()
+        self.rows(self.model.prototypes, groups, self.model.width)[self.model.n_prototypes:, 0] = INFINITY
+        self.rows(self.model.sq_dists, 1, groups)[:] = INFINITY
         if rates is not None:
             memcpy(self.model.rates, cnp.PyArray_DATA(<cnp.ndarray?>rates), 8 * self.model.n_prototypes)
         if omega is not None:
             self.rows(self.model.matrix, self.model.n_features, self.model.rank_width)[:, :self.rank] = omega.T
+        self.foresee()
         self.keep()
 
     def __dealloc__(self):
@@ -155,11 +161,15 @@ cdef class Training:
         cdef Py_ssize_t size = VQ_LVQ_LINE // self.itemsize
         return (n + size - 1) // size * size
 
+    cdef Py_ssize_t groups(self) noexcept:
+        """Rows of whole groups that hold the prototypes."""
+        return (self.model.n_prototypes + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
+
     cdef void layout(self, char *base, Py_ssize_t *size) noexcept:
         """Place every array after base; with base NULL only the size counts. The state comes first."""
         cdef char *cursor = base
         cdef Py_ssize_t m = self.model.n_prototypes, d = self.model.n_features, w = self.model.width
-        cdef Py_ssize_t r = self.model.rank_width, groups = (m + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
+        cdef Py_ssize_t r = self.model.rank_width, groups = self.groups()
         cdef Py_ssize_t rows = (d + VQ_LVQ_GROUP - 1) // VQ_LVQ_GROUP * VQ_LVQ_GROUP
         cdef bint matrix = self.kind == VQ_GMLVQ
         self.state = cursor
@@ -175,6 +185,7 @@ cdef class Training:
         self.model.differences = vq_take(&cursor, matrix * m * w * self.itemsize)
         self.model.projections = vq_take(&cursor, m * r * self.itemsize)
         self.model.moves = vq_take(&cursor, 2 * (w + VQ_LVQ_GROUP) * self.itemsize)
+        self.model.foreseen = <int32_t *>vq_take(&cursor, 8 * self.n_obs)
         size[0] = cursor - base
 
     cdef rows(self, void *data, Py_ssize_t n_rows, Py_ssize_t width):
@@ -182,6 +193,13 @@ cdef class Training:
         cdef cnp.npy_intp shape[2]
         shape[0], shape[1] = n_rows, width
         return cnp.PyArray_SimpleNewFromData(2, shape, cnp.NPY_FLOAT64 if self.itemsize == 8 else cnp.NPY_FLOAT32, data)
+
+    cdef void foresee(self) noexcept:
+        """At first the first prototype of its class is foreseen to be the nearest of an observation."""
+        cdef const int32_t *classes = <const int32_t *>cnp.PyArray_DATA(self.classes)
+        cdef Py_ssize_t i
+        for i in range(self.n_obs):
+            self.model.foreseen[2 * i] = self.model.starts[classes[i]]
 
     cdef void keep(self) noexcept:
         memcpy(self.good, self.state, self.state_bytes)
@@ -256,6 +274,24 @@ def hashes(cnp.ndarray obs, cnp.ndarray classes, isa=None):
     with nogil:
         kernels.hashes(&view, n, d, labels, data)
     return out
+
+
+def shuffle(cnp.ndarray rows, cnp.ndarray draws):
+    """Put rows (int64, contiguous) into a random order, one of draws (as many, from [0, 1)) for each.
+
+    Fisher and Yates: row i changes places with one of the rows 0 to i. A bounded integer from
+    the generator for each row takes twice as long.
+    """
+    cdef int64_t *row = <int64_t *>cnp.PyArray_DATA(rows)
+    cdef const double *draw = <const double *>cnp.PyArray_DATA(draws)
+    cdef Py_ssize_t i, j
+    cdef int64_t kept
+    with nogil:
+        for i in range(cnp.PyArray_DIM(rows, 0) - 1, 0, -1):
+            j = <Py_ssize_t>(draw[i] * <double>(i + 1))  # at most i: a draw is at most 1 - 2**-53
+            kept = row[i]
+            row[i] = row[j]
+            row[j] = kept
 
 
 cdef enum:

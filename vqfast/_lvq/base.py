@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
-import operator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core.lvq import SCHEDULES, Schedule, Training, class_sq_dists
+from .._core.lvq import SCHEDULES, Schedule, Training
 from .._core.nearest import Nearest
 from .._validation import not_finite, resolve_workers
 from .conventions import Classifier, not_fitted, warn
@@ -25,6 +23,7 @@ from .data import (
     indices_of,
     starts_of,
 )
+from .parameters import check_count, check_number
 from .start import check_start, counts_of, start_by_name, start_from_arrays
 
 # What a fit sets besides the public attributes.
@@ -35,28 +34,6 @@ _LABELLED_AT_ONCE = 1 << 14
 _FEWEST_STEPS = 1024
 # partial_fit goes on learning past the end of its schedule at this share of the first rate.
 _FLOOR = 0.01
-
-
-def check_number(name: str, value: Any, low: float, high: float, low_included: bool = False) -> float:
-    """A real number in (low, high], or [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    if not ((low <= number if low_included else low < number) and number <= high):
-        bracket = "[" if low_included else "("
-        raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value!r}")
-    return number
-
-
-def check_count(name: str, value: Any) -> int:
-    """An integer of at least 1."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return count
 
 
 class LVQClassifier(Classifier):
@@ -112,7 +89,7 @@ class LVQClassifier(Classifier):
             raise ValueError(f"schedule must be one of {sorted(SCHEDULES)}, got {self.schedule!r}")
         check_number("decay", self.decay, 0, 1)
         check_number("max_drift", self.max_drift, 1, np.finfo(float).max, low_included=True)
-        check_start(self.init)
+        check_start(self.init, LVQClassifier)
         self._check_rule()
         return resolve_workers(self.workers)
 
@@ -141,7 +118,7 @@ class LVQClassifier(Classifier):
         """Prototypes of the wanted classes, and the number of each one's class."""
         if isinstance(self.init, str):
             return start_by_name(self.init, data, counts_of(self.n_prototypes, self.classes_), wanted, rng)
-        if hasattr(self.init, "fit"):
+        if isinstance(self.init, LVQClassifier):
             model = type(self.init)(**self.init.get_params(deep=False))
             if model.random_state is None:
                 model.random_state = int(rng.integers(2**32))
@@ -193,15 +170,14 @@ class LVQClassifier(Classifier):
             If the prototypes blow up; those of the last good epoch are kept. Or if a class has
             fewer observations than prototypes.
         """
-        rng = as_rng(self.random_state)
         if order is not None and sample_weight is not None:
             raise ValueError("order and sample_weight exclude each other: order says what is presented how often")
-        given = None if order is None else as_order(order, len(np.asarray(X)))
         before = dict(vars(self))
         try:
             self._forget()
             data = self._data(X, y, sample_weight, True)
-            self._fit_first(data, given, rng)
+            given = None if order is None else as_order(order, len(data.obs))
+            self._fit_first(data, given, as_rng(self.random_state))
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -274,14 +250,14 @@ class LVQClassifier(Classifier):
         The schedule goes on where the last call ended, its length being `n_epochs` of the
         first call's data. Rates never fall below a hundredth of the first one.
         """
-        rng = as_rng(self.random_state)
         if order is not None and sample_weight is not None:
             raise ValueError("order and sample_weight exclude each other: order says what is presented how often")
-        given = None if order is None else as_order(order, len(np.asarray(X)))
         before = dict(vars(self))
         try:
             first = not hasattr(self, "prototypes_")
             data = self._data(X, y, sample_weight, first, classes)
+            given = None if order is None else as_order(order, len(data.obs))
+            rng = as_rng(self.random_state)
             if first:
                 self.n_steps_ = 0
             else:
@@ -430,54 +406,3 @@ class LVQClassifier(Classifier):
         labels = as_labels(y, len(predicted), type(self).__name__)
         weights = check_weights(sample_weight, len(predicted))
         return float(np.average(predicted == labels, weights=weights))
-
-
-class DistanceClassifier(LVQClassifier):
-    """Models whose confidence is a comparison of distances."""
-
-    def _class_sq_dists(self, obs: NDArray[Any], workers: int) -> NDArray[np.float64]:
-        book = np.ascontiguousarray(self.prototypes_, dtype=np.float64)
-        return class_sq_dists(obs, book, self._starts, workers)
-
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """How much nearer each class is than the others, from -1 to 1.
-
-        Parameters
-        ----------
-        X : array_like, shape (n_obs, n_features)
-            One observation a row.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_obs, n_classes) or (n_obs,)
-            ``(other - own) / (other + own)``, with the squared distances to the nearest
-            prototype of the class and to the nearest one of all others. For two classes it is
-            a vector, that of the second class.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As in `predict`.
-        """
-        obs, workers = self._observations(X)
-        margins = relative_margins(self._class_sq_dists(obs, workers))
-        return margins[:, -1].copy() if margins.shape[1] <= 2 else margins
-
-
-def relative_margins(sq_dists: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(other - own) / (other + own) for the squared distances (n_obs, n_classes) to each class."""
-    n_obs, n_classes = sq_dists.shape
-    if n_classes == 1:
-        return np.ones((n_obs, 1))
-    rows, nearest = np.arange(n_obs), sq_dists.argmin(axis=1)
-    best = sq_dists[rows, nearest]
-    rest = sq_dists.copy()
-    rest[rows, nearest] = np.inf
-    others = np.repeat(best[:, None], n_classes, axis=1)
-    others[rows, nearest] = rest.min(axis=1)
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = others + sq_dists
-        margins = np.where(total > 0, (others - sq_dists) / np.where(total > 0, total, 1), 0.0)
-    margins[np.isinf(sq_dists)] = -1
-    margins[np.isinf(others) & np.isfinite(sq_dists)] = 1
-    return margins

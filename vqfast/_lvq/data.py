@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core.lloyd import Means
-from .._core.lvq import hashes
+from .._core.lvq import hashes, shuffle
 from .._core.nearest import Nearest
 from .._validation import as_array, as_real, as_weights
 from .conventions import data_conversion_warning, warn
@@ -214,16 +214,18 @@ class Presentations:
 
     def epoch(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The rows of the next epoch."""
-        if self.ends is None and not self.shuffle:
-            return self.rows
-        chosen = np.arange(self.n_steps)
         if self.ends is not None:
             offset = rng.random() if self.shuffle else 0.5
-            positions = (chosen + offset) * (self.ends[-1] / self.n_steps)
-            chosen = np.minimum(np.searchsorted(self.ends, positions, side="right"), self.n_steps - 1)
+            positions = (np.arange(self.n_steps) + offset) * (self.ends[-1] / self.n_steps)
+            chosen = np.searchsorted(self.ends, positions, side="right")
+            rows = np.asarray(self.rows[np.minimum(chosen, self.n_steps - 1)])
+        elif self.shuffle:
+            rows = self.rows.copy()
+        else:
+            return self.rows
         if self.shuffle:
-            rng.shuffle(chosen)
-        return self.rows[chosen]
+            shuffle(rows, rng.random(self.n_steps))
+        return rows
 
 
 def as_order(order: ArrayLike, n_obs: int) -> NDArray[np.int64]:

@@ -8,67 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.lvq import WHEN_CORRECT, Training
-from .base import DistanceClassifier, check_number
+from .margins import DistanceClassifier
+from .parameters import check_number, completed
 
 _WINDOW_ON = ("distance", "squared_distance")
 
 
+@completed
 class LVQ1(DistanceClassifier):
     """LVQ1: the nearest prototype is attracted if right, repelled if wrong.
 
     The classic rule. `OLVQ1` learns faster; `RSLVQ`, or `OLVQ1` followed by `LVQ21`, more
     accurately.
-
-    Parameters
-    ----------
-    n_prototypes : int, dict or array_like of int, optional
-        Prototypes of each class: one number for all, numbers by label, or one for each class
-        in the order of `classes_`. Ignored where `init` gives prototypes.
-    init : {'kmeans', 'means', 'samples', 'neighbours'}, pair or estimator, optional
-        Where prototypes start: at the k-means of their class; at the means of random parts of
-        it; at random observations of it; or at random observations that most of their five
-        nearest neighbours agree with. A pair ``(prototypes, labels)`` gives them; an LVQ
-        estimator is fitted first, on the same data, and hands over its prototypes.
-    n_epochs : int, optional
-        Passes over the observations.
-    learning_rate : float, optional
-        Rate of the first step, in (0, 1].
-    schedule : {'linear', 'inverse_time', 'geometric', 'constant'}, optional
-        How the rate falls over the T steps of a fit: ``rate (T - t) / T``; ``rate C / (C + t)``
-        with ``C = T / 100``; by the factor `decay` after each epoch; or not.
-    decay : float, optional
-        Factor of the geometric schedule, in (0, 1].
-    shuffle : bool, optional
-        Whether every epoch presents the observations in a new random order, instead of that
-        of the rows. If so, the fit does not depend on the order of the rows.
-    max_drift : float, optional
-        The fit stops, with a warning and the prototypes of the epoch before, if one is more
-        than so many times as far from the mean of the observations as any of them.
-    random_state : {None, int, Generator, SeedSequence, RandomState}, optional
-        Seed or source of the random numbers. The same seed gives the same bits.
-    workers : int, optional
-        Threads for the initialisation and for predictions; None and -1 are all that this
-        process may use. The result does not depend on it. The steps of a fit follow from each
-        other and run on one.
-
-    Attributes
-    ----------
-    classes_ : ndarray, shape (n_classes,)
-        Sorted labels.
-    prototypes_ : ndarray, shape (n_prototypes, n_features)
-        Prototypes, grouped by class in that order; float32 for float32 observations, otherwise
-        float64.
-    prototype_labels_ : ndarray, shape (n_prototypes,)
-        Their labels.
-    n_features_in_ : int
-        Number of features.
-    n_steps_ : int
-        Presentations so far.
-
-    Raises
-    ------
-    ValueError, TypeError
-        By `fit` and `partial_fit`: if a parameter is out of its range or of the wrong type.
 
     Notes
     -----
@@ -127,6 +78,7 @@ class LVQ1(DistanceClassifier):
         self.workers = workers
 
 
+@completed
 class OLVQ1(DistanceClassifier):
     """OLVQ1: LVQ1 with a rate of its own for every prototype.
 
@@ -135,51 +87,13 @@ class OLVQ1(DistanceClassifier):
 
     Parameters
     ----------
-    n_prototypes : int, dict or array_like of int, optional
-        Prototypes of each class: one number for all, numbers by label, or one for each class
-        in the order of `classes_`. Ignored where `init` gives prototypes.
-    init : {'kmeans', 'means', 'samples', 'neighbours'}, pair or estimator, optional
-        Where prototypes start: at the k-means of their class; at the means of random parts of
-        it; at random observations of it; or at random observations that most of their five
-        nearest neighbours agree with. A pair ``(prototypes, labels)`` gives them; an LVQ
-        estimator is fitted first, on the same data, and hands over its prototypes.
-    n_epochs : int, optional
-        Passes over the observations.
     learning_rate : float, optional
         Rate of every prototype at first, and at most, in (0, 0.5].
-    shuffle : bool, optional
-        Whether every epoch presents the observations in a new random order, instead of that
-        of the rows. If so, the fit does not depend on the order of the rows.
-    max_drift : float, optional
-        The fit stops, with a warning and the prototypes of the epoch before, if one is more
-        than so many times as far from the mean of the observations as any of them.
-    random_state : {None, int, Generator, SeedSequence, RandomState}, optional
-        Seed or source of the random numbers. The same seed gives the same bits.
-    workers : int, optional
-        Threads for the initialisation and for predictions; None and -1 are all that this
-        process may use. The result does not depend on it. The steps of a fit follow from each
-        other and run on one.
 
     Attributes
     ----------
-    classes_ : ndarray, shape (n_classes,)
-        Sorted labels.
-    prototypes_ : ndarray, shape (n_prototypes, n_features)
-        Prototypes, grouped by class in that order; float32 for float32 observations, otherwise
-        float64.
-    prototype_labels_ : ndarray, shape (n_prototypes,)
-        Their labels.
-    n_features_in_ : int
-        Number of features.
-    n_steps_ : int
-        Presentations so far.
     learning_rates_ : ndarray, shape (n_prototypes,)
         Rates of the prototypes at the end.
-
-    Raises
-    ------
-    ValueError, TypeError
-        By `fit` and `partial_fit`: if a parameter is out of its range or of the wrong type.
 
     Notes
     -----
@@ -283,71 +197,12 @@ class _Pairs(DistanceClassifier):
         return {"window": ratio if squared else ratio * ratio, "when_correct": self.when_correct}
 
 
+@completed
 class LVQ21(_Pairs):
     """LVQ2.1: the two nearest prototypes move the border between them.
 
     For the last touch after `OLVQ1` or `LVQ1`, as in ``LVQ21(init=OLVQ1(3))``; with
     ``when_correct='keep'`` it is LVQ2.
-
-    Parameters
-    ----------
-    n_prototypes : int, dict or array_like of int, optional
-        Prototypes of each class: one number for all, numbers by label, or one for each class
-        in the order of `classes_`. Ignored where `init` gives prototypes.
-    init : {'kmeans', 'means', 'samples', 'neighbours'}, pair or estimator, optional
-        Where prototypes start: at the k-means of their class; at the means of random parts of
-        it; at random observations of it; or at random observations that most of their five
-        nearest neighbours agree with. A pair ``(prototypes, labels)`` gives them; an LVQ
-        estimator is fitted first, on the same data, and hands over its prototypes.
-    n_epochs : int, optional
-        Passes over the observations.
-    learning_rate : float, optional
-        Rate of the first step, in (0, 1].
-    schedule : {'linear', 'inverse_time', 'geometric', 'constant'}, optional
-        How the rate falls over the T steps of a fit: ``rate (T - t) / T``; ``rate C / (C + t)``
-        with ``C = T / 100``; by the factor `decay` after each epoch; or not.
-    decay : float, optional
-        Factor of the geometric schedule, in (0, 1].
-    window : float, optional
-        Relative width w of the window in (0, 1]: prototypes at distances a <= b are moved if
-        ``a / b > (1 - w) / (1 + w)``.
-    window_on : {'distance', 'squared_distance'}, optional
-        What a and b are. The literature has distances; R's package class and LVQ_PAK compare
-        squared ones, whose window of 0.3 is one of 0.1535 on distances.
-    when_correct : {'pair', 'attract', 'keep'}, optional
-        What happens when the nearest prototype is right and the next one wrong: both move if
-        inside the window (LVQ2.1); the nearest one is attracted (as LVQ1 does); nothing (LVQ2).
-    shuffle : bool, optional
-        Whether every epoch presents the observations in a new random order, instead of that
-        of the rows. If so, the fit does not depend on the order of the rows.
-    max_drift : float, optional
-        The fit stops, with a warning and the prototypes of the epoch before, if one is more
-        than so many times as far from the mean of the observations as any of them.
-    random_state : {None, int, Generator, SeedSequence, RandomState}, optional
-        Seed or source of the random numbers. The same seed gives the same bits.
-    workers : int, optional
-        Threads for the initialisation and for predictions; None and -1 are all that this
-        process may use. The result does not depend on it. The steps of a fit follow from each
-        other and run on one.
-
-    Attributes
-    ----------
-    classes_ : ndarray, shape (n_classes,)
-        Sorted labels.
-    prototypes_ : ndarray, shape (n_prototypes, n_features)
-        Prototypes, grouped by class in that order; float32 for float32 observations, otherwise
-        float64.
-    prototype_labels_ : ndarray, shape (n_prototypes,)
-        Their labels.
-    n_features_in_ : int
-        Number of features.
-    n_steps_ : int
-        Presentations so far.
-
-    Raises
-    ------
-    ValueError, TypeError
-        By `fit` and `partial_fit`: if a parameter is out of its range or of the wrong type.
 
     Notes
     -----
@@ -414,6 +269,7 @@ class LVQ21(_Pairs):
         self.workers = workers
 
 
+@completed
 class LVQ3(_Pairs):
     """LVQ3: LVQ2.1 that also attracts the two nearest when both are right.
 
@@ -421,65 +277,8 @@ class LVQ3(_Pairs):
 
     Parameters
     ----------
-    n_prototypes : int, dict or array_like of int, optional
-        Prototypes of each class: one number for all, numbers by label, or one for each class
-        in the order of `classes_`. Ignored where `init` gives prototypes.
-    init : {'kmeans', 'means', 'samples', 'neighbours'}, pair or estimator, optional
-        Where prototypes start: at the k-means of their class; at the means of random parts of
-        it; at random observations of it; or at random observations that most of their five
-        nearest neighbours agree with. A pair ``(prototypes, labels)`` gives them; an LVQ
-        estimator is fitted first, on the same data, and hands over its prototypes.
-    n_epochs : int, optional
-        Passes over the observations.
-    learning_rate : float, optional
-        Rate of the first step, in (0, 1].
-    schedule : {'linear', 'inverse_time', 'geometric', 'constant'}, optional
-        How the rate falls over the T steps of a fit: ``rate (T - t) / T``; ``rate C / (C + t)``
-        with ``C = T / 100``; by the factor `decay` after each epoch; or not.
-    decay : float, optional
-        Factor of the geometric schedule, in (0, 1].
-    window : float, optional
-        Relative width w of the window in (0, 1]: prototypes at distances a <= b are moved if
-        ``a / b > (1 - w) / (1 + w)``.
-    window_on : {'distance', 'squared_distance'}, optional
-        What a and b are. The literature has distances; R's package class and LVQ_PAK compare
-        squared ones, whose window of 0.3 is one of 0.1535 on distances.
     epsilon : float, optional
         Share of the rate, in (0, 1], by which both move when both are right.
-    when_correct : {'pair', 'attract', 'keep'}, optional
-        What happens when the nearest prototype is right and the next one wrong: both move if
-        inside the window (LVQ2.1); the nearest one is attracted (as LVQ1 does); nothing (LVQ2).
-    shuffle : bool, optional
-        Whether every epoch presents the observations in a new random order, instead of that
-        of the rows. If so, the fit does not depend on the order of the rows.
-    max_drift : float, optional
-        The fit stops, with a warning and the prototypes of the epoch before, if one is more
-        than so many times as far from the mean of the observations as any of them.
-    random_state : {None, int, Generator, SeedSequence, RandomState}, optional
-        Seed or source of the random numbers. The same seed gives the same bits.
-    workers : int, optional
-        Threads for the initialisation and for predictions; None and -1 are all that this
-        process may use. The result does not depend on it. The steps of a fit follow from each
-        other and run on one.
-
-    Attributes
-    ----------
-    classes_ : ndarray, shape (n_classes,)
-        Sorted labels.
-    prototypes_ : ndarray, shape (n_prototypes, n_features)
-        Prototypes, grouped by class in that order; float32 for float32 observations, otherwise
-        float64.
-    prototype_labels_ : ndarray, shape (n_prototypes,)
-        Their labels.
-    n_features_in_ : int
-        Number of features.
-    n_steps_ : int
-        Presentations so far.
-
-    Raises
-    ------
-    ValueError, TypeError
-        By `fit` and `partial_fit`: if a parameter is out of its range or of the wrong type.
 
     Notes
     -----

@@ -107,15 +107,15 @@ def counts_of(n_prototypes: Any, classes: NDArray[Any]) -> NDArray[np.int64]:
     return counts
 
 
-def check_start(init: Any) -> None:
+def check_start(init: Any, estimator: type) -> None:
     """Refuse what is neither a name, nor a pair of arrays, nor an estimator."""
     if isinstance(init, str):
         if init not in STARTS:
             raise ValueError(
-                f"init must be one of {sorted(STARTS)}, a pair (prototypes, labels) or an estimator, got {init!r}"
+                f"init must be one of {sorted(STARTS)}, a pair (prototypes, labels) or an LVQ estimator, got {init!r}"
             )
-    elif not hasattr(init, "fit") and not (isinstance(init, tuple | list) and len(init) == 2):
-        raise TypeError(f"init must be a name, a pair (prototypes, labels) or an estimator, got {init!r}")
+    elif not isinstance(init, estimator) and not (isinstance(init, tuple | list) and len(init) == 2):
+        raise TypeError(f"init must be a name, a pair (prototypes, labels) or an LVQ estimator, got {init!r}")
 
 
 def start_by_name(

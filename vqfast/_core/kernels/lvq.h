@@ -28,10 +28,10 @@
  *                             VQ_LVQ_ATTRACT: move(i, a)     VQ_LVQ_KEEP: nothing
  *           both right:       if epsilon > 0, move(i, epsilon a), move(j, epsilon a)
  *   GLVQ    with + the nearest right, - the nearest wrong prototype, s = d+ + d-,
- *           mu = (d+ - d-) / s, g = slope(mu) / s: move(+, min(1, 4 a g d- / s)),
- *           move(-, -min(1, 4 a g d+ / s)); nothing if s is 0 or
- *           near underflow (2^-120 in float, 2^-1000 in double). slope(mu) = 1, or with
- *           beta > 0 that of the sigmoid: beta e / (1 + e)^2, e = exp(-beta |mu|)
+ *           r = 1 / s, g = a (4 r): move(+, min(1, g (d- r) slope)),
+ *           move(-, -min(1, g (d+ r) slope)); nothing if s is 0 or near underflow (2^-120 in
+ *           float, 2^-1000 in double). slope = 1; with beta > 0, for the sigmoid, a is beta
+ *           times as large and slope = e / (1 + e)^2, e = exp(-beta |(d+ - d-) r|)
  *   GMLVQ   distances |z_j|^2, z_j = omega (x - w_j); see gmlvq_step
  *   RSLVQ   P_j = exp((min d - d_j) / (2 variance)) / sum, Q_j the same among the right ones:
  *           move(j, (a / variance) (Q_j - P_j)), Q_j = 0 for the wrong ones; factors below
@@ -62,12 +62,14 @@ typedef struct {
 /* A model in training. Arrays are the driver's and start at a line.
  *
  *  prototypes  (n_prototypes, width) REAL, grouped by class in ascending order; the rows that
- *              follow up to a multiple of VQ_LVQ_GROUP are zero, as are those of matrix
+ *              follow up to a multiple of VQ_LVQ_GROUP have +inf as their first feature
  *  starts      (n_classes + 1): class c has prototypes starts[c] to starts[c + 1] - 1
  *  rates       (n_prototypes) double, OLVQ1
- *  matrix      (n_features, rank_width) REAL, GMLVQ: omega' / scale, its last columns zero
+ *  matrix      (n_features, rank_width) REAL, GMLVQ: omega' / scale, its last columns
+ *              and the rows up to a multiple of VQ_LVQ_GROUP zero
+ *  foreseen    (n_obs, 2): the prototypes that an observation is thought to move; any numbers
  *
- * Scratch: obs (width) and sq_dists (n_prototypes rounded up to VQ_LVQ_GROUP) in REAL, factors
+ * Scratch: obs (width) and sq_dists (n_prototypes rounded up to VQ_LVQ_GROUP, +inf at first) in REAL, factors
  * (as sq_dists) in double; for GMLVQ differences (n_prototypes, width), projections
  * (n_prototypes, rank_width) and moves (2, width) in REAL.
  */
@@ -89,6 +91,7 @@ typedef struct {
     void *differences;
     void *projections;
     void *moves;
+    int32_t *foreseen;
 } vq_lvq_model;
 
 struct vq_lvq_kernels {

@@ -179,15 +179,13 @@ INLINE void fold_f32(const vf16 *p, float *sums)
 
 #endif
 
-/* exp(t) of eight t <= 0; the polynomial in pairs, pairs of pairs and so on (Estrin). */
-INLINE vd8 exp8(vd8 t)
+/* exp(t) of eight t from -700 to 0; the polynomial in pairs, pairs of pairs and so on (Estrin). */
+INLINE vd8 exp8_within(vd8 t)
 {
     static const double taylor[14] = {
         1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
         1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     const double round = 0x1.8p52; /* adding it leaves an integer in the low bits */
-    const vl8 low = t < -700.0;
-    t = (vd8)(((vl8)t & ~low) | ((vl8)((vd8){0} - 700.0) & low));
     vd8 n = t * 0x1.71547652b82fep0 + round;
     const vl8 exponent = ((vl8)n + 1023) << 52;
     n -= round;
@@ -202,10 +200,17 @@ INLINE vd8 exp8(vd8 t)
     return sum * (vd8)exponent;
 }
 
+/* exp(t) of eight t <= 0. */
+INLINE vd8 exp8(vd8 t)
+{
+    const vl8 low = t < -700.0;
+    return exp8_within((vd8)(((vl8)t & ~low) | ((vl8)((vd8){0} - 700.0) & low)));
+}
+
 /* exp(t) of one t <= 0. */
 INLINE double exp1(double t)
 {
-    vd8 all = exp8((vd8){0} + t);
+    vd8 all = exp8_within((vd8){0} + (t > -700 ? t : -700));
     return *(double *)&all;
 }
 
@@ -230,3 +235,16 @@ static const vl8 lvq_lanes_f64 = {0, 1, 2, 3, 4, 5, 6, 7};
 static const vi16 lvq_lanes_f32 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 INLINE double at_most_one(double a) { return a < 1 ? a : 1; }
+
+/* found, but if that was foreseen, not made of it: what follows need not wait for the search, only
+ * the branch does. Otherwise it is foreseen for the next time. */
+INLINE ptrdiff_t foresee(ptrdiff_t found, int32_t *foreseen)
+{
+    int32_t same = *foreseen;
+    if (__builtin_expect(found != same, 0)) {
+        *foreseen = (int32_t)found;
+        return found;
+    }
+    __asm__("" : "+r"(same)); /* for the compiler unlike found */
+    return same;
+}

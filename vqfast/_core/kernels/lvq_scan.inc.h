@@ -1,12 +1,14 @@
 /* Learning vector quantization: sums along the features, distances and the lowest of them. */
 
-/* The observation as whole lines at a line's start: rows of X may straddle lines. */
+/* The observation as whole lines: where it lies if it has no others, else a copy. */
 INLINE const REAL *TYPED(lvq_load)(const vq_lvq_model *model, const vq_obs *obs, ptrdiff_t i)
 {
     const REAL *x = (const REAL *)obs->data + i * obs->row_stride;
     REAL *row = model->obs; /* its last features stay zero */
     const ptrdiff_t d = model->n_features;
     ptrdiff_t j = 0;
+    if (obs->feature_stride == 1 && d == model->width)
+        return x;
     if (obs->feature_stride == 1)
         for (; j + LINE_SIZE <= d; j += LINE_SIZE)
             *(LINE *)(row + j) = LINE_AT(x + j);
@@ -28,6 +30,7 @@ INLINE LINE TYPED(lvq_term)(LINE x, LINE w, int is_distance)
 INLINE void TYPED(lvq_partial)(const REAL *rows, int n_rows, ptrdiff_t width, const REAL *x, int is_distance, LINE *p)
 {
     LINE sums[LINE_ROWS] = {{0}};
+#pragma GCC unroll 2
     for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
 #pragma GCC unroll 16
         for (int r = 0; r < n_rows; r++)
@@ -38,12 +41,14 @@ INLINE void TYPED(lvq_partial)(const REAL *rows, int n_rows, ptrdiff_t width, co
 }
 
 /* sums[i] of up to LINE_ROWS rows and x; some of the sums past n_rows are those of the rows
- * that follow, which must be there. Called with a constant is_distance. */
+ * that follow, which must be there, the others are +inf. Called with a constant is_distance. */
 INLINE void TYPED(lvq_group)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width, const REAL *x, int is_distance,
                              REAL *sums)
 {
     enum { STEP = LINE_ROWS / 4 };
-    LINE p[LINE_ROWS] = {{0}};
+    LINE p[LINE_ROWS];
+    for (int r = STEP; r < LINE_ROWS; r++)
+        p[r] = (LINE){0} + (REAL)INFINITY;
     if (n_rows > 3 * STEP)
         TYPED(lvq_partial)(rows, 4 * STEP, width, x, is_distance, p);
     else if (n_rows > 2 * STEP)
@@ -63,7 +68,8 @@ INLINE void TYPED(lvq_sums)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width,
         TYPED(lvq_group)(rows + i * width, n_rows - i, width, x, is_distance, sums + i);
 }
 
-/* A whole line of squared distances, from prototype i on; +inf past the last prototype. */
+/* A whole line of squared distances, from prototype i on; +inf past the last prototype, as the
+ * rows that follow it are infinitely far and what is not computed stays +inf. */
 INLINE LINE TYPED(lvq_distances)(const vq_lvq_model *model, const REAL *x, ptrdiff_t i)
 {
     REAL *sq_dists = (REAL *)model->sq_dists + i;
@@ -71,12 +77,7 @@ INLINE LINE TYPED(lvq_distances)(const vq_lvq_model *model, const REAL *x, ptrdi
     const ptrdiff_t width = model->width, left = model->n_prototypes - i;
     for (ptrdiff_t g = 0; g < LINE_SIZE && (g == 0 || g < left); g += LINE_ROWS)
         TYPED(lvq_group)(rows + g * width, left - g, width, x, 1, sq_dists + g);
-    LINE d = LINE_AT(sq_dists);
-    if (left < LINE_SIZE) {
-        d = TYPED(pick)(TYPED(below)(TYPED(lvq_lanes), (REAL_BITS)left), d, (LINE){0} + (REAL)INFINITY);
-        *(LINE *)sq_dists = d;
-    }
-    return d;
+    return LINE_AT(sq_dists);
 }
 
 static void TYPED(lvq_sq_dists)(const vq_lvq_model *model, const REAL *x)

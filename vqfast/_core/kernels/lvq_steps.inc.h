@@ -2,10 +2,11 @@
 
 /* ---- LVQ1, OLVQ1 -------------------------------------------------------------------- */
 
-static void TYPED(lvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+static void TYPED(lvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
+                             int32_t *foreseen)
 {
     (void)rule;
-    const ptrdiff_t i = TYPED(lvq_scan)(model, x);
+    const ptrdiff_t i = foresee(TYPED(lvq_scan)(model, x), foreseen);
     REAL *nearest = TYPED(lvq_prototype)(model, i);
     if (model->labels[i] == class) /* foreseen more often than not */
         TYPED(lvq_move)(nearest, model->width, x, rate);
@@ -13,10 +14,11 @@ static void TYPED(lvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const
         TYPED(lvq_move)(nearest, model->width, x, -rate);
 }
 
-static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
+                              int32_t *foreseen)
 {
     (void)rate;
-    const ptrdiff_t i = TYPED(lvq_scan)(model, x);
+    const ptrdiff_t i = foresee(TYPED(lvq_scan)(model, x), foreseen);
     const double own = model->rates[i], moved = model->labels[i] == class ? own : -own, next = own / (1 + moved);
     TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, moved);
     model->rates[i] = next < rule->rate ? next : rule->rate;
@@ -25,7 +27,8 @@ static void TYPED(olvq1_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 /* ---- LVQ2, LVQ2.1, LVQ3 ------------------------------------------------------------- */
 
 /* The cases are branches, not selected numbers: a step that is foreseen need not wait for j. */
-static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
+                              int32_t *foreseen)
 {
     const REAL *sq_dists = model->sq_dists;
     if (model->n_prototypes < 2)
@@ -33,14 +36,16 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     ptrdiff_t i, j;
     if (rule->when_correct == VQ_LVQ_PAIR || model->starts[class + 1] - model->starts[class] > 1) {
         TYPED(lvq_scan_two)(model, x, &i, &j);
+        i = foresee(i, foreseen);
+        j = foresee(j, foreseen + 1);
     } else { /* where the nearest is right, the next one is wrong and stays where it is */
-        i = TYPED(lvq_scan)(model, x);
+        i = foresee(TYPED(lvq_scan)(model, x), foreseen);
         if (model->labels[i] == class) {
             if (rule->when_correct == VQ_LVQ_ATTRACT)
                 TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, rate);
             return;
         }
-        j = TYPED(lvq_nearest_of)(sq_dists, model->n_prototypes, i, i + 1, 0);
+        j = foresee(TYPED(lvq_nearest_of)(sq_dists, model->n_prototypes, i, i + 1, 0), foreseen + 1);
     }
     REAL *nearest = TYPED(lvq_prototype)(model, i), *next = TYPED(lvq_prototype)(model, j);
     if (model->labels[i] == class) {
@@ -65,38 +70,39 @@ static void TYPED(pairs_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 
 /* The nearest right and the nearest wrong prototype; returns 0 if a kind is missing or the
  * distances are zero, or so small that their squares have lost their precision. */
-INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, ptrdiff_t *right,
-                           ptrdiff_t *wrong, double factors[2])
+INLINE int TYPED(lvq_both)(const vq_lvq_model *model, const vq_lvq_rule *rule, int32_t class, double rate,
+                           int32_t *foreseen, ptrdiff_t *right, ptrdiff_t *wrong, double factors[2])
 {
     const REAL *sq_dists = model->sq_dists;
     const ptrdiff_t n = model->n_prototypes, first = model->starts[class], last = model->starts[class + 1];
     if (first == last || last - first == n)
         return 0;
-    *right = last - first == 1 ? first : TYPED(lvq_nearest_of)(sq_dists, n, first, last, 1);
-    *wrong = TYPED(lvq_nearest_of)(sq_dists, n, first, last, 0);
+    *right = last - first == 1 ? first : foresee(TYPED(lvq_nearest_of)(sq_dists, n, first, last, 1), foreseen);
+    *wrong = foresee(TYPED(lvq_nearest_of)(sq_dists, n, first, last, 0), foreseen + 1);
     const double plus = (double)sq_dists[*right], minus = (double)sq_dists[*wrong], sum = plus + minus;
     if (!(sum > (sizeof(REAL) == 4 ? 0x1p-120 : 0x1p-1000) && sum < INFINITY))
         return 0;
+    const double each = 1 / sum, scale = (rule->beta > 0 ? rule->beta * rate : rate) * (4 * each);
     double slope = 1;
     if (rule->beta > 0) {
-        const double e = exp1(-rule->beta * fabs((plus - minus) / sum));
-        slope = rule->beta * e / ((1 + e) * (1 + e));
+        const double e = exp1(-rule->beta * fabs((plus - minus) * each)), whole = 1 + e;
+        slope = e / (whole * whole);
     }
-    const double g = 4 * slope / sum;
-    factors[0] = g * (minus / sum);
-    factors[1] = g * (plus / sum);
+    factors[0] = scale * (minus * each) * slope;
+    factors[1] = scale * (plus * each) * slope;
     return 1;
 }
 
-static void TYPED(glvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+static void TYPED(glvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
+                             int32_t *foreseen)
 {
     ptrdiff_t right, wrong;
     double factors[2];
     TYPED(lvq_sq_dists)(model, x);
-    if (!TYPED(lvq_both)(model, rule, class, &right, &wrong, factors))
+    if (!TYPED(lvq_both)(model, rule, class, rate, foreseen, &right, &wrong, factors))
         return;
-    TYPED(lvq_move)(TYPED(lvq_prototype)(model, right), model->width, x, at_most_one(rate * factors[0]));
-    TYPED(lvq_move)(TYPED(lvq_prototype)(model, wrong), model->width, x, -at_most_one(rate * factors[1]));
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, right), model->width, x, at_most_one(factors[0]));
+    TYPED(lvq_move)(TYPED(lvq_prototype)(model, wrong), model->width, x, -at_most_one(factors[1]));
 }
 
 /* A tile of the products rows (n, width) times matrix (d, rank_width), each added up in the
@@ -152,7 +158,8 @@ static void TYPED(lvq_products)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t wi
  * The matrix is kept as omega' / scale, so that dividing by the norm costs nothing; the norm
  * is that of the stored elements in their order, by sum() of lvq.h. A term of the matrix's step is
  * limited to half of its norm. */
-static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
+                              int32_t *foreseen)
 {
     const ptrdiff_t width = model->width, rank_width = model->rank_width, d = model->n_features;
     REAL *u = model->differences, *z = model->projections, *sq_dists = model->sq_dists, *matrix = model->matrix;
@@ -171,7 +178,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         sq_dists[i] = INFINITY;
     ptrdiff_t pair[2];
     double factors[2];
-    if (!TYPED(lvq_both)(model, rule, class, &pair[0], &pair[1], factors))
+    if (!TYPED(lvq_both)(model, rule, class, rate, foreseen, &pair[0], &pair[1], factors))
         return;
     REAL steps[2];
     for (int s = 0; s < 2; s++) {
@@ -182,7 +189,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         for (ptrdiff_t j = d; j < width; j++)
             move[j] = 0;
         TYPED(lvq_add)(TYPED(lvq_prototype)(model, pair[s]), width, move,
-                       (s ? -1 : 1) * at_most_one(rate * factors[s]) * (model->scale * model->scale));
+                       (s ? -1 : 1) * at_most_one(factors[s]) * (model->scale * model->scale));
         LINE p = {0}, q = {0};
         for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
             p += LINE_AT(own_u + j) * LINE_AT(own_u + j);
@@ -192,7 +199,7 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
         size[1] = TYPED(fold1)(q);
         /* |z u'| in units of the norm of omega, which is one */
         const double norm = sqrt((double)size[0]) * sqrt((double)size[1]) * model->scale;
-        const double wanted = rate * rule->matrix_rate * factors[s];
+        const double wanted = rule->matrix_rate * factors[s];
         steps[s] = (REAL)((s ? 1 : -1) * (wanted * norm > 0.5 ? 0.5 / norm : wanted));
     }
     const REAL *up = u + pair[0] * width, *um = u + pair[1] * width;
@@ -219,8 +226,10 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
 
 /* ---- RSLVQ -------------------------------------------------------------------------- */
 
-static void TYPED(rslvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate)
+static void TYPED(rslvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const REAL *x, int32_t class, double rate,
+                              int32_t *foreseen)
 {
+    (void)foreseen;
     const ptrdiff_t n = model->n_prototypes, first = model->starts[class], last = model->starts[class + 1];
     const double per_distance = 1 / (2 * rule->variance), step = rate / rule->variance;
     double *factors = model->factors;
@@ -238,12 +247,12 @@ static void TYPED(rslvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     double own = INFINITY, own_total = 0;
     for (ptrdiff_t i = first; i < last; i++)
         own = (double)sq_dists[i] < own ? (double)sq_dists[i] : own;
-    for (ptrdiff_t i = first; i < last; i++)
+    for (ptrdiff_t i = first; i < last && last - first > 1; i++)
         own_total += exp1((own - (double)sq_dists[i]) * per_distance);
     for (ptrdiff_t i = 0; i < n; i++) {
         double factor = -each * factors[i];
         if (first <= i && i < last)
-            factor += step * (exp1((own - (double)sq_dists[i]) * per_distance) / own_total);
+            factor += last - first == 1 ? step : step * (exp1((own - (double)sq_dists[i]) * per_distance) / own_total);
         if (fabs(factor) > 1e-12 * step)
             TYPED(lvq_move)(TYPED(lvq_prototype)(model, i), model->width, x, factor);
     }
@@ -264,7 +273,7 @@ enum { TYPED(LVQ_PREFETCHED) = 16 };
             const REAL *next = (const REAL *)obs->data + order[t + 1 < n_steps ? t + 1 : t] * obs->row_stride;         \
             for (ptrdiff_t j = 0; j < model->width && j < TYPED(LVQ_PREFETCHED) * LINE_SIZE; j += LINE_SIZE)           \
                 __builtin_prefetch((const char *)next + j * (ptrdiff_t)sizeof(REAL));                                  \
-            TYPED(step)(model, rule, x, classes[order[t]], rates[t]);                                                  \
+            TYPED(step)(model, rule, x, classes[order[t]], rates[t], model->foreseen + 2 * order[t]);                  \
         }                                                                                                              \
     }
 
