@@ -25,7 +25,8 @@ METHODS = [
 ]
 QUANTIZERS = [cls for cls in CLASSIFIERS if hasattr(cls, "encode")]
 CLASSIFIERS = [cls for cls in CLASSIFIERS if cls not in QUANTIZERS]
-COMPILED = [f"vqfast._core.{name}" for name in ("nearest", "lloyd", "lvq", "additive", "least_squares", "search")]
+COMPILED_NAMES = ("nearest", "passes", "lloyd", "lvq", "additive", "least_squares", "search")
+COMPILED = [f"vqfast._core.{name}" for name in COMPILED_NAMES]
 
 
 def sections(function):

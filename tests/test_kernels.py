@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import reference
 
-from vqfast._core.nearest import Nearest, assign_few, isa_in_use, isa_supported, lower_sq_dists, magnitude
+from vqfast._core.nearest import Nearest, assign_few, isa_in_use, isa_supported
+from vqfast._core.passes import lower_sq_dists, magnitude
 
 LANES_FEATURES = 64
 # Around whole vectors, tiles and panels of every instruction set.

@@ -9,7 +9,7 @@ import pytest
 import vqfast
 
 # Module: what of the package it may import. Not named here means not allowed.
-BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_validation"}
+BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_core.passes", "_validation"}
 PUBLIC_QUANTIZERS = ("_additive", "_flat", "_packing", "_product", "_residual")
 SUM_QUANTIZERS = {"_core.additive", "_validation"} | {
     f"_quantizers.{name}" for name in ("_base", "_least_squares", "_sums")
@@ -29,7 +29,7 @@ ALLOWED = {
     "_lvq.base": {"_core.lvq", "_core.nearest", "_validation"}
     | {f"_lvq.{name}" for name in ("conventions", "data", "parameters", "start")},
     "_lvq.parameters": set(),
-    "_lvq.start": {"_core.lloyd", "_core.nearest", "_seeding", "_lvq.conventions", "_lvq.data"},
+    "_lvq.start": {"_core.lloyd", "_core.nearest", "_core.passes", "_seeding", "_lvq.conventions", "_lvq.data"},
     "_lvq.data": {"_core.lloyd", "_core.lvq", "_core.nearest", "_validation", "_lvq.conventions"},
     "_lvq.conventions": set(),
     "_quantizers.__init__": {f"_quantizers.{name}" for name in PUBLIC_QUANTIZERS},
@@ -57,15 +57,16 @@ ALLOWED = {
     "_quantizers._search": {"_core.search", "_validation", "_quantizers._base"},
     "_quantizers._packing": {"_quantizers._base"},
     "_quantizers._training": BELOW_PUBLIC,
-    "_validation": {"_core.nearest"},
+    "_validation": {"_core.nearest", "_core.passes"},
     "_core.__init__": set(),
     "_core.kernels": {"kernels.h"},
     "_core.team": {"team.h"},
     "_core.memory": {"memory.h"},
     "_core.int8": {"int8.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.nearest": {"_core.int8", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.passes": {"_core.kernels", "_core.nearest", "_core.team"},
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
-    "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.tiles"},
+    "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
     "_core.additive": {"_core.kernels", "_core.memory", "_core.team", "_core.nearest", "additive.h"},
     "_core.search": {"search.h", "_core.kernels", "_core.memory", "_core.team", "_core.nearest"},

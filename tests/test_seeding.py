@@ -9,7 +9,7 @@ import reference
 
 import vqfast
 from vqfast import _seeding
-from vqfast._core.nearest import lower_sq_dists
+from vqfast._core.passes import lower_sq_dists
 
 MAKERS = [np.random.default_rng, np.random.RandomState]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._core.nearest import Nearest, lower_sq_dists
+from ._core.nearest import Nearest
+from ._core.passes import lower_sq_dists
 from ._validation import FLOAT64
 
 if TYPE_CHECKING:  # numpy.random is loaded with the first draw, not with the package

@@ -4,6 +4,7 @@
 
     _assign, _kmeans, ..., _lvq  public modules: validated arrays come down
         |
+    lloyd ──► passes ──► nearest      extents of the observations, distances to one code word
     lloyd ──► nearest ◄── lvq         drivers: scratch, blocks, threads, signals; means of sums;
                  |                    runs of online steps
     least_squares ──► additive ──► nearest   sums of code words: tables, search, normal equations
@@ -21,7 +22,7 @@
                    few.inc.h            the search of few observations, nothing packed
                    few_codes.inc.h      codes and distances in one pass for few codes of few features
                    direct.inc.h         decisions by the double formula
-                   obs.inc.h            what reads observations; included for float and double
+                   obs*.inc.h           what reads observations; included for float and double
                    lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps, passes
                    additive.inc.h       sums of code words (contract: additive.h); tuples.inc.h, the
                                         search for them, included for integers and double

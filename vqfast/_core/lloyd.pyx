@@ -13,7 +13,7 @@ from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
 
-from .nearest import extents
+from .passes import extents
 
 cnp.import_array()
 

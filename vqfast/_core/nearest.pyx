@@ -13,7 +13,7 @@ cimport numpy as cnp
 from .kernels cimport (
     VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_INT8, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
     vq_bounds, vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
-    vq_scratch, vq_typed_kernels,
+    vq_scratch,
 )
 from .int8 cimport VQ_INT8_FEATURES, new_int8
 from .memory cimport vq_allocate, vq_release, vq_take
@@ -67,9 +67,8 @@ cdef Py_ssize_t LANES_BLOCK_ROWS = 1024
 # and those that an observation costs besides its comparisons.
 cdef double WORK_PER_THREAD = 1e7
 cdef double WORK_PER_ROW = 64
-# The simple passes over the rows: elements that are worth a thread, and how many at most.
-cdef Py_ssize_t ELEMENTS_PER_PART = 1 << 17
-cdef Py_ssize_t MOST_PARTS = 64
+# Elements of a code book that a second thread is worth in packing.
+cdef Py_ssize_t PACK_ELEMENTS = 1 << 17
 # Multiply-adds between two looks at the signals: a tenth of a second of the slowest path.
 cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
@@ -363,7 +362,7 @@ cdef class Nearest:
     cdef void pack_pass(self, int path, float *drifts) noexcept nogil:
         cdef vq_team team
         vq_team_begin(&team, self.workers, 0, (self.book.n_codes + self.pack_step - 1) // self.pack_step)
-        if self.workers == 1 or self.book.n_codes * self.n_features < 2 * ELEMENTS_PER_PART:
+        if self.workers == 1 or self.book.n_codes * self.n_features < 2 * PACK_ELEMENTS:
             self.pack_parts(&team, 0, path, drifts)
         else:
             with parallel(num_threads=vq_team_threads(self.workers)):
@@ -527,115 +526,6 @@ def assign_few(cnp.ndarray obs, cnp.ndarray code_book, cnp.ndarray codes, cnp.nd
         kernels.roots(row, n, VQ_FLOAT32, dist_data)
     PyMem_RawFree(row)
     return True
-
-
-# What the simple passes over the rows need to know of each other's parts.
-cdef struct Pass:
-    const vq_typed_kernels *typed
-    vq_obs obs
-    Py_ssize_t n_rows
-    Py_ssize_t n_features
-    Py_ssize_t itemsize
-    Py_ssize_t part_rows
-
-
-cdef int begin_pass(Pass *rows, cnp.ndarray obs, isa, Py_ssize_t n_parts) except -1:
-    cdef bint is_double = view_obs(obs, &rows.obs)
-    rows.typed = &kernels_of(isa).typed[VQ_FLOAT64 if is_double else VQ_FLOAT32]
-    rows.n_rows = cnp.PyArray_DIM(obs, 0)
-    rows.n_features = cnp.PyArray_DIM(obs, 1) if cnp.PyArray_NDIM(obs) == 2 else 1
-    rows.itemsize = 8 if is_double else 4
-    rows.part_rows = (rows.n_rows + n_parts - 1) // n_parts
-    return 0
-
-
-cdef Py_ssize_t take_part(const Pass *rows, Py_ssize_t part, vq_obs *obs) noexcept nogil:
-    """The view of a part; returns its number of rows."""
-    cdef Py_ssize_t first = part * rows.part_rows
-    obs[0] = rows.obs
-    obs.data = <const char *>obs.data + first * obs.row_stride * rows.itemsize
-    return max(0, min(rows.part_rows, rows.n_rows - first))
-
-
-def magnitude(cnp.ndarray obs, int workers=1, isa=None):
-    """The largest absolute value of a 1-D or 2-D float array; inf or NaN if one is not finite."""
-    return extents(obs, workers, isa, False)[0]
-
-
-def extents(cnp.ndarray obs, int workers=1, isa=None, bint both=True):
-    """The same and the smallest absolute value that is not zero: inf if there is none."""
-    cdef Py_ssize_t n_parts = max(1, min(workers, MOST_PARTS, cnp.PyArray_SIZE(obs) // ELEMENTS_PER_PART)), i
-    cdef double[64] highest  # MOST_PARTS
-    cdef double[64] lowest
-    cdef double *lows = lowest if both else NULL
-    cdef double largest = 0, smallest = INFINITY
-    cdef vq_team team
-    cdef Pass rows
-    begin_pass(&rows, obs, isa, n_parts)
-    with nogil:
-        vq_team_begin(&team, n_parts, 0, n_parts)
-        if n_parts == 1:
-            measure_parts(&team, 0, &rows, highest, lows)
-        else:
-            with parallel(num_threads=vq_team_threads(n_parts)):
-                vq_team_enter(&team, threadid())
-                measure_parts(&team, threadid(), &rows, highest, lows)
-    for i in range(n_parts):
-        smallest = min(smallest, lowest[i]) if both else smallest
-        if not highest[i] <= largest:  # also a NaN
-            largest = highest[i]
-            if largest != largest:
-                break
-    return largest, smallest
-
-
-cdef void measure_parts(vq_team *team, int worker, const Pass *rows, double *highest, double *lowest) noexcept nogil:
-    cdef Py_ssize_t part = vq_team_next(team, worker), n
-    cdef vq_obs obs
-    while part >= 0:
-        n = take_part(rows, part, &obs)
-        if lowest == NULL:
-            highest[part] = rows.typed.magnitude(&obs, n, rows.n_features)
-        else:
-            rows.typed.extents(&obs, n, rows.n_features, highest + part, lowest + part)
-        part = vq_team_next(team, worker)
-
-
-def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists, int workers=1, isa=None):
-    """sq_dists[i] = min(sq_dists[i], squared distance of obs[i] to code_word), in place.
-
-    obs is 1-D or 2-D; code_word (n_features,) and sq_dists (n_obs,) are contiguous float64.
-    """
-    cdef Py_ssize_t n_parts = max(1, min(workers, MOST_PARTS, cnp.PyArray_SIZE(obs) // ELEMENTS_PER_PART))
-    cdef const double *word = <const double *>cnp.PyArray_DATA(code_word)
-    cdef double *lowest = <double *>cnp.PyArray_DATA(sq_dists)
-    cdef double *row
-    cdef vq_team team
-    cdef Pass rows
-    begin_pass(&rows, obs, isa, n_parts)
-    row = <double *>PyMem_RawMalloc(8 * (rows.n_features + 8) * n_parts)
-    if row == NULL:
-        raise MemoryError
-    with nogil:
-        if n_parts == 1:
-            rows.typed.min_sq_dists(&rows.obs, rows.n_rows, rows.n_features, word, row, lowest)
-        else:
-            vq_team_begin(&team, n_parts, 0, n_parts)
-            with parallel(num_threads=vq_team_threads(n_parts)):
-                vq_team_enter(&team, threadid())
-                lower_parts(&team, threadid(), &rows, word, row, lowest)
-    PyMem_RawFree(row)
-
-
-cdef void lower_parts(vq_team *team, int worker, const Pass *rows, const double *word, double *row,
-                      double *lowest) noexcept nogil:
-    cdef Py_ssize_t part = vq_team_next(team, worker), n
-    cdef vq_obs obs
-    row += worker * (rows.n_features + 8)  # a cache line of its own
-    while part >= 0:
-        n = take_part(rows, part, &obs)
-        rows.typed.min_sq_dists(&obs, n, rows.n_features, word, row, lowest + part * rows.part_rows)
-        part = vq_team_next(team, worker)
 
 
 def peak_flops(double seconds=0.2, isa=None):

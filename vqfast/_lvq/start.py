@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.lloyd import Means, lloyd
-from .._core.nearest import Nearest, lower_sq_dists
+from .._core.nearest import Nearest
+from .._core.passes import lower_sq_dists
 from .._seeding import plus_plus
 from .conventions import warn
 from .data import TrainingData, as_observations, indices_of

@@ -31,7 +31,9 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "tiles.inc.h"
 #if defined(__AVX512VNNI__)
 #define HAVE_INT8 1
-#include "int8.inc.h"
+#include "int8_pack.inc.h"
+#include "int8_tiles.inc.h"
+#include "int8_bounds.inc.h"
 #else
 #define HAVE_INT8 0
 #endif
@@ -44,6 +46,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define TYPED_SHIFT(book) ((book)->shift_f32)
 #define LOAD8 load8_f32
 #include "obs.inc.h"
+#include "obs_passes.inc.h"
 #if HAVE_INT8
 #include "int8_obs.inc.h"
 #endif
@@ -61,6 +64,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define TYPED_SHIFT(book) ((book)->shift)
 #define LOAD8 load8_f64
 #include "obs.inc.h"
+#include "obs_passes.inc.h"
 #if HAVE_INT8
 #include "int8_obs.inc.h"
 #endif
