@@ -97,10 +97,11 @@ def _blobs(n: int, d: int, n_blobs: int = 300) -> np.ndarray:
     return (rng.normal(size=(n_blobs, d))[rng.integers(0, n_blobs, n)] + 0.1 * rng.normal(size=(n, d))).astype("f4")
 
 
-def _decaying(n: int, d: int) -> np.ndarray:
-    """Normal, the variance along axis i being 1 / i^2, in a random rotation."""
+def _decaying(n: int, d: int, power: float) -> np.ndarray:
+    """Normal, the variance along axis i being 1 / i^power, in a random rotation."""
     rotation, _ = np.linalg.qr(_normal(d, d))
-    return np.ascontiguousarray((_normal(n, d) / np.arange(1, d + 1, dtype="f4")) @ rotation.astype("f4"))
+    deviations = np.arange(1, d + 1, dtype="f4") ** (-power / 2)
+    return np.ascontiguousarray((_normal(n, d) * deviations) @ rotation.astype("f4"))
 
 
 def _fit_task(name: str, obs: np.ndarray, k: int, rounds: int = 20) -> Task:
@@ -138,7 +139,8 @@ def kmeans_tasks(data: dict[str, np.ndarray]) -> list[Task]:
         sizes = (256, 1024, 4096) if obs.shape[1] <= 128 else (1000,)
         tasks += [_fit_task(name, obs, k) for k in sizes if 20 * k < len(obs)]
     for d in (768, 1536):
-        tasks += [_fit_task("decaying", _decaying(20000, d), 1000), _fit_task("isotropic", _normal(20000, d), 1000)]
+        tasks += [_fit_task(f"variances 1/i^{power}", _decaying(20000, d, power), 1000) for power in (1, 2)]
+        tasks += [_fit_task("isotropic", _normal(20000, d), 1000)]
     for d in (4, 8, 16, 32):
         tasks += [_fit_task("blobs", _blobs(200000, d), 256), _fit_task("uniform", _uniform(200000, d), 256)]
     tasks += [_fit_task("blobs", _blobs(1000000, d), 10) for d in (32, 256)]

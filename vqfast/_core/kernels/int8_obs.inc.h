@@ -148,14 +148,15 @@ static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
 {
     const ptrdiff_t n_groups = bytes->n_vectors / bytes->span;
     const int lazy = *bounds->n_needed < 4 * n_rows;
+    const ptrdiff_t few = TYPED(rows_ahead)(book->n_features), ahead = few > 8 ? few : 8;
     int64_t n_needed = 0;
     if (lazy)
         nearest_bounds(bytes, bounds, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         scratch->own[i] = bytes->positions[codes[i]];
         scratch->codes[i] = codes[i];
-        if (i + 8 < n_rows)
-            TYPED(int8_prefetch)(obs, book, bytes, rows, i + 8, codes[i + 8]);
+        if (i + ahead < n_rows)
+            TYPED(int8_prefetch)(obs, book, bytes, rows, i + ahead, codes[i + ahead]);
         if (lazy) {
             bounds->upper[i] = (bounds->upper[i] + bounds->steps[codes[i]]) * BOUND_UP;
             if (bounds->upper[i] < scratch->best[i]) {
