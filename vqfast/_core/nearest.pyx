@@ -5,7 +5,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t
+from libc.stdint cimport int16_t, int32_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -273,6 +273,8 @@ cdef class Nearest:
         self.book.exact = NULL
         if d <= LANES_LIMIT or self.wanted_path == VQ_LANES:
             self.book.exact = <double *>vq_take(&cursor, 8 * (k + VQ_EXACT_GROUP) * d)
+        self.book.pairs = <int16_t *>vq_take(&cursor, 2 * k * (d + 1) * (self.wanted_path == VQ_LANES))
+        self.book.starts = <int32_t *>vq_take(&cursor, 4 * k * (self.wanted_path == VQ_LANES))
         self.scratch = <vq_scratch *>vq_take(&cursor, self.workers * sizeof(vq_scratch))
         for w in range(self.workers):
             scratch = self.scratch + w if base != NULL else NULL
