@@ -34,7 +34,7 @@ ALLOWED = {
     "_lvq.conventions": set(),
     "_quantizers.__init__": {f"_quantizers.{name}" for name in PUBLIC_QUANTIZERS},
     "_quantizers._additive": SUM_QUANTIZERS | {"_quantizers._product", "_quantizers._residual"},
-    "_quantizers._residual": SUM_QUANTIZERS | {"_quantizers._training"},
+    "_quantizers._residual": SUM_QUANTIZERS | {"_quantizers._progressive", "_quantizers._training"},
     "_quantizers._sums": {
         "_core.additive",
         "_validation",
@@ -56,6 +56,7 @@ ALLOWED = {
     "_quantizers._least_squares": {"_core.additive", "_core.least_squares", "_validation"},
     "_quantizers._search": {"_core.search", "_validation", "_quantizers._base"},
     "_quantizers._packing": {"_quantizers._base"},
+    "_quantizers._progressive": {"_validation", "_quantizers._training"},
     "_quantizers._training": BELOW_PUBLIC | {"_core.parts"},
     "_validation": {"_core.nearest", "_core.passes"},
     "_core.__init__": set(),
