@@ -268,7 +268,7 @@ def test_lanes_with_few_doubtful_observations(isa, dtype, n_features, rng):
         check(obs, code_book, *reference.nearest(obs, code_book), isa, "lanes")
 
 
-@pytest.mark.parametrize("n_codes", [4095, 4096, 4097])
+@pytest.mark.parametrize("n_codes", [4097, 16384, 16385])
 def test_lanes_with_many_codes(isa, dtype, n_codes, rng):
     obs, code_book = mostly_easy(200, n_codes, 8, dtype, rng)
     check(obs, code_book, *reference.nearest(obs, code_book), isa, "lanes")

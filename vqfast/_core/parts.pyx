@@ -17,6 +17,9 @@ cnp.import_array()
 # A part of more features is better searched by itself.
 MOST_FEATURES = 40
 
+# Fewer observations do not pay for a packed code book.
+cdef Py_ssize_t LEAST_LANES_OBS = 12
+
 # Observations of a block are read once for each part: they stay in the second-level cache.
 cdef Py_ssize_t BLOCK_BYTES = 1 << 19
 cdef Py_ssize_t BLOCK_MULTIPLE = 64
@@ -124,6 +127,7 @@ def assign_parts(cnp.ndarray obs, list code_books, cnp.ndarray codes, int worker
     cdef Py_ssize_t n_bytes, n_codes = len(code_books[0]), feature = 0, m, multiple
     cdef double work
     cdef char *memory
+    path = "lanes" if len(obs) >= LEAST_LANES_OBS else "direct"
     job.itemsize = 8 if view_obs(obs, &job.obs) else 4
     job.n_obs, job.n_features, job.n_parts = obs.shape[0], obs.shape[1], len(code_books)
     job.code_size = codes.dtype.itemsize
@@ -144,7 +148,7 @@ def assign_parts(cnp.ndarray obs, list code_books, cnp.ndarray codes, int worker
         packing.warm = False
         searches = []
         for m, book in enumerate(code_books):
-            search = Nearest(obs[:, feature:feature + book.shape[1]], n_codes, 1, isa)
+            search = Nearest(obs[:, feature:feature + book.shape[1]], n_codes, 1, isa, path)
             job.typed = search.typed
             job.parts[m].path = search.pack(<const double *>cnp.PyArray_DATA(book), n_codes, &packing, False)
             job.parts[m].book = &search.book

@@ -30,7 +30,7 @@ enum { INT16_MOST_DIRECT = 8 };
 #if defined(__AVX512VNNI__)
 
 /* Features from which on the filter lets few observations through; codes that pay for it. */
-enum { INT16_LEAST_FEATURES = 5, INT16_LEAST_CODES = 32, INT16_MOST_CODES = 4096 };
+enum { INT16_LEAST_FEATURES = 5, INT16_LEAST_CODES = 32, INT16_MOST_CODES = 16384 };
 /* S, or 0 where the filter is not worth its while. */
 static float int16_unit(const vq_code_book *book)
 {
