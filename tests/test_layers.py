@@ -71,7 +71,8 @@ ALLOWED = {
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
     "_core.additive": {"_core.kernels", "_core.memory", "_core.team", "_core.nearest", "additive.h"},
-    "_core.search": {"search.h", "_core.kernels", "_core.memory", "_core.team", "_core.nearest"},
+    "_core.packed_codes": {"search.h", "_core.kernels", "_core.nearest", "_core.team"},
+    "_core.search": {"_core.kernels", "_core.memory", "_core.nearest", "_core.packed_codes", "_core.team"},
     "_core.least_squares": {"_core.kernels", "_core.team", "_core.nearest", "_core.additive"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
@@ -79,8 +80,8 @@ THIRD_PARTY = {"numpy"}
 # Imported in a function, by this module alone.
 OPTIONAL = {"_lvq.conventions": {"sklearn"}, "_quantizers._least_squares": {"scipy"}}
 HEADERS = {
-    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "search", "team", "tiles")
-}
+    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "team", "tiles")
+} | {"packed_codes.pxd": ["search.h"]}
 C_HEADERS = {"float.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(

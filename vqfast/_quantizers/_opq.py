@@ -51,9 +51,7 @@ def opq(
         for m, columns in enumerate(parts):
             codes = np.ascontiguousarray(all_codes[:, m])
             sums = np.zeros((1, n_codes, n_features))
-            add_normal_equations(
-                obs, codes[:, None, None], None, np.zeros(n_features), sums, None, workers
-            )
+            add_normal_equations(obs, codes[:, None, None], None, np.zeros(n_features), sums, None, workers)
             counts = np.bincount(codes, minlength=n_codes)[:, None]
             means = sums[0] @ matrix[:, columns] / np.maximum(counts, 1)
             books[m] = np.where(counts > 0, means, books[m])
