@@ -340,13 +340,12 @@ except KeyboardInterrupt:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process")
 @pytest.mark.parametrize("call", INTERRUPTED.values(), ids=INTERRUPTED)
-def test_ctrl_c(call, tmp_path, setup=""):
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG_CALL.format(call=call, setup=setup)],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def test_ctrl_c(call, tmp_path):
+    check_ctrl_c(LONG_CALL.format(call=call, setup=""), tmp_path)
+
+
+def check_ctrl_c(code, tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.7)
@@ -386,7 +385,7 @@ codes = product.encode(obs)
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process")
 @pytest.mark.parametrize("call", INTERRUPTED_QUANTIZERS.values(), ids=INTERRUPTED_QUANTIZERS)
 def test_ctrl_c_of_quantizers(call, tmp_path):
-    test_ctrl_c(call, tmp_path, SETUP_OF_QUANTIZERS)
+    check_ctrl_c(LONG_CALL.format(call=call, setup=SETUP_OF_QUANTIZERS), tmp_path)
 
 
 QUANTIZERS_IN_A_CHILD = """

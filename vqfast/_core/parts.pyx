@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t
 
 cimport numpy as cnp
 
-from .kernels cimport VQ_FLOAT32, vq_code_book, vq_obs, vq_scratch, vq_typed_kernels
+from .kernels cimport vq_code_book, vq_obs, vq_scratch, vq_typed_kernels
 from .memory cimport vq_allocate, vq_release, vq_take
 from .nearest cimport Assignment, Nearest, view_obs
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_stop, \
@@ -62,7 +62,8 @@ cdef Py_ssize_t layout(Job *job, Py_ssize_t widest, int workers, char *base) noe
     return cursor - base
 
 
-cdef void write_codes(const Job *job, Py_ssize_t first, Py_ssize_t n, Py_ssize_t m, const int32_t *found) noexcept nogil:
+cdef void write_codes(const Job *job, Py_ssize_t first, Py_ssize_t n, Py_ssize_t m,
+                      const int32_t *found) noexcept nogil:
     cdef Py_ssize_t i
     cdef uint8_t *narrow = <uint8_t *>job.codes + first * job.n_parts + m
     cdef uint16_t *wide = <uint16_t *>job.codes + first * job.n_parts + m
