@@ -7,6 +7,7 @@ import pytest
 import reference
 
 from vqfast._core.nearest import Nearest, assign_few, isa_in_use, isa_supported
+from vqfast._core.parts import MOST_FEATURES, assign_parts
 from vqfast._core.passes import lower_sq_dists, magnitude
 
 LANES_FEATURES = 64
@@ -243,3 +244,65 @@ def test_few_codes_not_finite(isa, bad, rng):
     book[2, 0] = bad  # never wins
     codes, sq_dists = reference.nearest(obs[:64], book)
     check(obs[:64], book, codes, sq_dists, isa, "lanes", dist_dtype=np.float32)
+
+
+def mostly_easy(n_obs, n_codes, n_features, dtype, rng):
+    """Some observations that no filter decides among many that it does, and some far away."""
+    code_book = rng.normal(3, 1, (n_codes, n_features))
+    obs = code_book[rng.integers(0, n_codes, n_obs)] + rng.normal(0, 0.01, (n_obs, n_features))
+    hard = rng.random(n_obs) < 0.1
+    pairs = rng.integers(0, n_codes, (2, n_obs))
+    part = 0.5 + rng.choice([-1, 0, 1], (n_obs, 1)) * 10.0 ** rng.uniform(-9, -2, (n_obs, 1))
+    middle = code_book[pairs[0]] * part + code_book[pairs[1]] * (1 - part)
+    obs = np.where(hard[:, None], middle, obs)
+    far = rng.random(n_obs) < 0.02
+    obs[far] *= 10.0 ** rng.integers(0, 30, (n_obs, 1))[far]
+    return obs.astype(dtype), code_book
+
+
+@pytest.mark.parametrize("n_features", [5, 6, 8, 13, 16, 40, 64])
+def test_lanes_with_few_doubtful_observations(isa, dtype, n_features, rng):
+    for n_codes in (32, 100, 256, 257):
+        obs, code_book = mostly_easy(1500, n_codes, n_features, dtype, rng)
+        code_book[7] = code_book[31]
+        check(obs, code_book, *reference.nearest(obs, code_book), isa, "lanes")
+
+
+@pytest.mark.parametrize("n_codes", [4097, 16384, 16385])
+def test_lanes_with_many_codes(isa, dtype, n_codes, rng):
+    obs, code_book = mostly_easy(200, n_codes, 8, dtype, rng)
+    check(obs, code_book, *reference.nearest(obs, code_book), isa, "lanes")
+
+
+def test_lanes_leave_out_what_is_not_finite(isa, dtype, rng):
+    obs, code_book = mostly_easy(300, 64, 8, dtype, rng)
+    code_book[3, 2], code_book[40, 1] = np.nan, np.inf
+    obs[5, 0], obs[6, 1], obs[7, 2] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = reference.nearest(obs, code_book)
+    check(obs, code_book, *expected, isa, "lanes")
+
+
+# ---- parts of the features --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code_dtype", ["u1", "u2"])
+def test_assign_parts(isa, dtype, workers, code_dtype, rng):
+    widths = (1, 3, 8, 16, MOST_FEATURES)
+    for n_obs, n_codes in ((0, 40), (1, 40), (11, 40), (700, 200), (4000, 40)):
+        obs = rng.normal(3, 1, (n_obs, sum(widths))).astype(dtype)
+        books = [rng.normal(3, 1, (n_codes, width)) for width in widths]
+        starts = np.cumsum((0, *widths))
+        expected = [reference.nearest(obs[:, a : a + len(b[0])], b)[0] for a, b in zip(starts, books, strict=False)]
+        for view in (obs, layouts(obs)["strided"]) if n_obs else (obs,):
+            codes = np.full((n_obs, len(widths)), 77, dtype=code_dtype)
+            assert assign_parts(view, books, codes, workers, isa)
+            np.testing.assert_array_equal(codes, np.transpose(expected))
+
+
+def test_assign_parts_refuses_what_is_not_finite(isa, dtype, workers, rng):
+    books = [rng.normal(size=(40, 4)), rng.normal(size=(40, 4))]
+    for value in (np.nan, np.inf, -np.inf):
+        obs = rng.normal(size=(3000, 8)).astype(dtype)
+        obs[2345, 6] = value
+        assert not assign_parts(obs, books, np.empty((3000, 2), dtype=np.uint8), workers, isa)

@@ -34,7 +34,7 @@ ALLOWED = {
     "_lvq.conventions": set(),
     "_quantizers.__init__": {f"_quantizers.{name}" for name in PUBLIC_QUANTIZERS},
     "_quantizers._additive": SUM_QUANTIZERS | {"_quantizers._product", "_quantizers._residual"},
-    "_quantizers._residual": SUM_QUANTIZERS | {"_quantizers._training"},
+    "_quantizers._residual": SUM_QUANTIZERS | {"_quantizers._progressive", "_quantizers._training"},
     "_quantizers._sums": {
         "_core.additive",
         "_validation",
@@ -56,7 +56,8 @@ ALLOWED = {
     "_quantizers._least_squares": {"_core.additive", "_core.least_squares", "_validation"},
     "_quantizers._search": {"_core.search", "_validation", "_quantizers._base"},
     "_quantizers._packing": {"_quantizers._base"},
-    "_quantizers._training": BELOW_PUBLIC,
+    "_quantizers._progressive": {"_validation", "_quantizers._training"},
+    "_quantizers._training": BELOW_PUBLIC | {"_core.parts"},
     "_validation": {"_core.nearest", "_core.passes"},
     "_core.__init__": set(),
     "_core.kernels": {"kernels.h"},
@@ -66,10 +67,12 @@ ALLOWED = {
     "_core.nearest": {"_core.int8", "_core.kernels", "_core.memory", "_core.team"},
     "_core.passes": {"_core.kernels", "_core.nearest", "_core.team"},
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.parts": {"_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
     "_core.additive": {"_core.kernels", "_core.memory", "_core.team", "_core.nearest", "additive.h"},
-    "_core.search": {"search.h", "_core.kernels", "_core.memory", "_core.team", "_core.nearest"},
+    "_core.packed_codes": {"search.h", "_core.kernels", "_core.nearest", "_core.team"},
+    "_core.search": {"_core.kernels", "_core.memory", "_core.nearest", "_core.packed_codes", "_core.team"},
     "_core.least_squares": {"_core.kernels", "_core.team", "_core.nearest", "_core.additive"},
 }
 ADAPTERS = {"__main__", "torch", "dask"}  # nothing imports them; they may import the package
@@ -77,8 +80,8 @@ THIRD_PARTY = {"numpy"}
 # Imported in a function, by this module alone.
 OPTIONAL = {"_lvq.conventions": {"sklearn"}, "_quantizers._least_squares": {"scipy"}}
 HEADERS = {
-    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "search", "team", "tiles")
-}
+    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "team", "tiles")
+} | {"packed_codes.pxd": ["search.h"]}
 C_HEADERS = {"float.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 
 CIMPORT = re.compile(

@@ -324,6 +324,7 @@ LONG_CALL = """
 import signal, time, numpy as np, vqfast
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, with it ignored
 obs = np.random.default_rng(0).random((300_000, 16), dtype=np.float32)
+{setup}
 try:
     print("ready", flush=True)
     {call}
@@ -340,9 +341,11 @@ except KeyboardInterrupt:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process")
 @pytest.mark.parametrize("call", INTERRUPTED.values(), ids=INTERRUPTED)
 def test_ctrl_c(call, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG_CALL.format(call=call)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
+    check_ctrl_c(LONG_CALL.format(call=call, setup=""), tmp_path)
+
+
+def check_ctrl_c(code, tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.7)
@@ -355,3 +358,65 @@ def test_ctrl_c(call, tmp_path):
     assert end == "interrupted"
     assert float(noticed) - sent < 10, "promised is a second; this is for a machine that does other things"
     assert process.returncode == 0
+
+
+# ---- quantizers ---------------------------------------------------------------------------------
+
+INTERRUPTED_QUANTIZERS = {
+    "product fit": "[vqfast.ProductQuantizer(4, 256, rng=0).fit(obs) for _ in range(10**6)]",
+    "opq fit": "[vqfast.ProductQuantizer(4, 256, rotation='opq', rng=0).fit(obs) for _ in range(10**6)]",
+    "residual fit": "[vqfast.ResidualQuantizer(8, 256, rng=0).fit(obs) for _ in range(10**6)]",
+    "additive fit": "vqfast.AdditiveQuantizer(8, 256, effort='high', rng=0).fit(obs)",
+    "product encode": "vqfast.ProductQuantizer.from_code_books(books).encode(np.broadcast_to(obs[:1], (10**8, 16)))",
+    "residual encode": "vqfast.ResidualQuantizer.from_code_books(sums, beam=64).encode(obs)",
+    "additive encode": "vqfast.AdditiveQuantizer.from_code_books(sums, effort='high').encode(obs)",
+    "search": "[product.search(obs[:1000], product.prepare(codes), 100) for _ in range(10**6)]",
+    "one search": "product.search(np.broadcast_to(obs[:1], (10**7, 16)), codes, 1)",
+}
+
+SETUP_OF_QUANTIZERS = """
+books = np.ascontiguousarray(obs[:256].reshape(256, 4, 4).transpose(1, 0, 2))
+sums = obs[:2048].reshape(8, 256, 16)
+product = vqfast.ProductQuantizer.from_code_books(books)
+codes = product.encode(obs)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process")
+@pytest.mark.parametrize("call", INTERRUPTED_QUANTIZERS.values(), ids=INTERRUPTED_QUANTIZERS)
+def test_ctrl_c_of_quantizers(call, tmp_path):
+    check_ctrl_c(LONG_CALL.format(call=call, setup=SETUP_OF_QUANTIZERS), tmp_path)
+
+
+QUANTIZERS_IN_A_CHILD = """
+import os, pickle, numpy as np, vqfast
+obs = np.random.default_rng(0).normal(size=(3000, 8)).astype("f4")
+def work(workers=None):
+    found = []
+    for make in (
+        lambda **more: vqfast.VectorQuantizer(16, **more),
+        lambda **more: vqfast.ProductQuantizer(4, 16, **more),
+        lambda **more: vqfast.ProductQuantizer(4, 16, rotation="opq", **more),
+        lambda **more: vqfast.ResidualQuantizer(3, 16, **more),
+        lambda **more: vqfast.AdditiveQuantizer(3, 16, **more),
+    ):
+        quantizer = pickle.loads(pickle.dumps(make(rng=1, workers=workers).fit(obs)))
+        codes = quantizer.encode(obs)
+        indices, sq_dists = quantizer.search(obs[:50], np.tile(codes, (4, 1)), 5)
+        found += [codes.tobytes(), quantizer.decode(codes).tobytes(), indices.tobytes(), sq_dists.tobytes()]
+    return found
+same = work()
+for workers in (None, 2, 7):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if work(workers) == same else 3)
+    assert os.waitpid(child, 0)[1] == 0
+assert work(2) == same
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system cannot fork")
+def test_quantizers_in_a_forked_child(run_script):
+    code = "import warnings\nwarnings.simplefilter('ignore')\n" + QUANTIZERS_IN_A_CHILD
+    assert run_script(code).endswith("done\n")

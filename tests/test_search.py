@@ -10,7 +10,8 @@ import reference_search as twins
 from test_quantizers import QUANTIZERS
 
 import vqfast
-from vqfast._core.search import CodeSearch, aligned, rerank
+from vqfast._core.packed_codes import aligned
+from vqfast._core.search import CodeSearch, rerank
 
 # Books, codes, features of a book (more for the first of a product), number of codes searched.
 SHAPES = [

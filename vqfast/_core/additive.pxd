@@ -115,7 +115,12 @@ cdef class SumBooks:
     cdef list arrays
     cdef object wanted_form
     cdef bint ordered
+    cdef void *kept[3]
+    cdef Py_ssize_t kept_bytes[3]
+    cdef int n_kept
 
+    cdef void *take(self, Py_ssize_t n_bytes) except NULL
+    cdef void release(self) noexcept
     cdef prepare(self)
     cdef build_columns(self)
     cdef bint build_tables(self, cnp.ndarray centred, bint forced) except -1

@@ -1,14 +1,14 @@
 """Code books whose words are added: tables, the search for tuples, their vectors."""
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport isfinite, sqrt
-from libc.stdint cimport int16_t, int32_t, uint16_t, uintptr_t
+from libc.stdint cimport int16_t, int32_t, uint16_t
+from libc.string cimport memset
 
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
-from .memory cimport vq_take
+from .memory cimport vq_allocate, vq_release, vq_take
 from .nearest cimport kernels_of, view_obs
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
@@ -79,6 +79,7 @@ cdef class SumBooks:
                     shifts[1:] = 0
                 centred, shift = self.arrays[0] - shifts[:, None], shifts.sum(axis=0)
             self.arrays = [self.arrays[0], centred, shift]
+            self.release()  # what an earlier call took before it ran out of memory
             books.centred = <const double *>cnp.PyArray_DATA(centred)
             books.shift = <const double *>cnp.PyArray_DATA(shift)
             small = self.wanted_form != "direct" and books.n_books * books.n_codes <= MOST_WORDS
@@ -86,20 +87,29 @@ cdef class SumBooks:
                 self.build_columns()
 
     def __dealloc__(self):
-        PyMem_RawFree(self.books.words)
-        PyMem_RawFree(self.books.norms)
-        PyMem_RawFree(self.books.cross)
-        PyMem_RawFree(self.books.columns)
-        PyMem_RawFree(self.books.sq_norms)
+        self.release()
+
+    cdef void *take(self, Py_ssize_t n_bytes) except NULL:
+        """Memory that the object keeps."""
+        cdef void *memory = vq_allocate(n_bytes)
+        if memory == NULL:
+            raise MemoryError
+        self.kept[self.n_kept], self.kept_bytes[self.n_kept] = memory, n_bytes
+        self.n_kept += 1
+        return memory
+
+    cdef void release(self) noexcept:
+        """Give all of it back."""
+        while self.n_kept:
+            self.n_kept -= 1
+            vq_release(self.kept[self.n_kept], self.kept_bytes[self.n_kept])
 
     cdef build_columns(self):
         """The direct form."""
         cdef vq_sum_books *books = &self.books
         cdef Py_ssize_t n_words = books.n_books * books.width
-        books.columns = <double *>PyMem_RawMalloc(8 * n_words * books.n_features + 64)
-        books.sq_norms = <double *>PyMem_RawMalloc(8 * n_words)
-        if books.columns == NULL or books.sq_norms == NULL:
-            raise MemoryError
+        books.sq_norms = <double *>self.take(8 * n_words)
+        books.columns = <double *>self.take(8 * n_words * books.n_features + 64)
         self.build_pass(PACK_COLUMNS, NULL, NULL, NULL)
 
     cdef bint build_tables(self, cnp.ndarray centred, bint forced) except -1:
@@ -118,10 +128,9 @@ cdef class SumBooks:
         cdef cnp.ndarray word_norms = np.empty(n), nearest = np.empty(n)
         cdef cnp.ndarray most = np.zeros(n // PART_WORDS + 1)
         cdef double *norms = <double *>cnp.PyArray_DATA(word_norms)
-        books.words = <int16_t *>PyMem_RawCalloc(n_words * books.n_pairs, 4)
-        books.norms = <int32_t *>PyMem_RawMalloc(4 * n_words)
-        if books.words == NULL or books.norms == NULL:
-            raise MemoryError
+        books.words = <int16_t *>self.take(4 * n_words * books.n_pairs)
+        memset(books.words, 0, 4 * n_words * books.n_pairs)  # missing words and features
+        books.norms = <int32_t *>self.take(4 * n_words)
         self.build_pass(PACK_WORDS, norms, NULL, NULL)
         self.build_pass(MEASURE_WORDS, norms, <double *>cnp.PyArray_DATA(nearest), <double *>cnp.PyArray_DATA(most))
         largest = most.max()
@@ -130,8 +139,7 @@ cdef class SumBooks:
         finest = float(nearest.reshape(books.n_books, books.n_codes).mean(axis=1).min()) * in_units
         rounding = ROUNDING * books.n_features / 12 * (reach / VQ_SUM_LENGTH) ** 2
         if not forced and not (finest >= RESOLUTION * books.unit and finest >= rounding):
-            PyMem_RawFree(books.words)
-            PyMem_RawFree(books.norms)
+            self.release()
             books.words, books.norms = NULL, NULL
             return False
         for m in range(books.n_books):
@@ -140,9 +148,7 @@ cdef class SumBooks:
                 if w < books.n_codes:
                     books.norms[m * books.width + w] = <int32_t>(
                         norms[m * books.n_codes + w] * in_units / books.unit + 0.5)
-        books.cross = <int16_t *>PyMem_RawMalloc(2 * n * n_words + 64)
-        if books.cross == NULL:
-            raise MemoryError
+        books.cross = <int16_t *>self.take(2 * n * n_words + 64)
         self.build_pass(PACK_CROSS, NULL, NULL, NULL)
         return True
 
@@ -169,7 +175,7 @@ cdef class SumBooks:
         cdef vq_sum_books *books = &self.books
         cdef Py_ssize_t each = VQ_SUM_ROWS * (4 * books.n_pairs + 4 * books.n_books * books.width) + 128
         cdef Py_ssize_t n_parts = (books.n_books * books.n_codes + PART_WORDS - 1) // PART_WORDS
-        cdef char *memory = <char *>PyMem_RawMalloc(each * self.workers)
+        cdef char *memory = <char *>vq_allocate(each * self.workers)
         cdef vq_team team
         if memory == NULL:
             raise MemoryError
@@ -184,7 +190,7 @@ cdef class SumBooks:
                     vq_team_enter(&team, threadid())
                     if threadid() < self.workers:
                         self.build_parts(&team, threadid(), step, memory + each * threadid(), norms, nearest, most)
-        PyMem_RawFree(memory)
+        vq_release(memory, each * self.workers)
 
     @property
     def form(self):
@@ -275,9 +281,8 @@ cdef class SumBooks:
         """
         cdef SearchJob job
         cdef int w
-        cdef Py_ssize_t each
+        cdef Py_ssize_t each, of_workers = self.workers * sizeof(vq_sum_scratch)
         cdef char *memory
-        cdef char *base
         self.prepare()
         job.obs_type = VQ_FLOAT64 if view_obs(obs, &job.obs) else VQ_FLOAT32
         job.n_obs = cnp.PyArray_DIM(obs, 0)
@@ -294,19 +299,17 @@ cdef class SumBooks:
         job.block_rows = max(VQ_SUM_ROWS, job.block_rows // VQ_SUM_ROWS * VQ_SUM_ROWS)
         cdef vq_sum_scratch scratch
         each = self.layout(&job, NULL, &scratch) - <char *>NULL
-        job.scratch = <vq_sum_scratch *>PyMem_RawMalloc(self.workers * sizeof(vq_sum_scratch))
-        memory = <char *>PyMem_RawMalloc(each * self.workers + 64)
+        memory = <char *>vq_allocate(each * self.workers + of_workers)
+        if memory == NULL:
+            raise MemoryError
+        job.scratch = <vq_sum_scratch *>(memory + each * self.workers)
         try:
-            if job.scratch == NULL or memory == NULL:
-                raise MemoryError
-            base = <char *>((<uintptr_t>memory + 63) // 64 * 64)
             for w in range(self.workers):
-                self.layout(&job, base + w * each, job.scratch + w)
+                self.layout(&job, memory + w * each, job.scratch + w)
             with nogil:
                 self.run(&job)
         finally:
-            PyMem_RawFree(job.scratch)
-            PyMem_RawFree(memory)
+            vq_release(memory, each * self.workers + of_workers)
 
     # ---- vectors of tuples --------------------------------------------------------------------
 
@@ -345,7 +348,8 @@ cdef class SumBooks:
 
     cdef pass_over(self, RowsJob *job):
         cdef vq_team team
-        job.vectors = <double *>PyMem_RawMalloc(8 * (2 * self.books.n_features + 8) * self.workers)
+        cdef Py_ssize_t n_bytes = 8 * (2 * self.books.n_features + 8) * self.workers
+        job.vectors = <double *>vq_allocate(n_bytes)
         if job.vectors == NULL:
             raise MemoryError
         with nogil:
@@ -356,4 +360,4 @@ cdef class SumBooks:
                 with parallel(num_threads=vq_team_threads(self.workers)):
                     vq_team_enter(&team, threadid())
                     self.pass_parts(&team, threadid(), job)
-        PyMem_RawFree(job.vectors)
+        vq_release(job.vectors, n_bytes)

@@ -1,5 +1,5 @@
 """The C contract as Cython sees it; the words are in kernels/kernels.h."""
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 
 cdef extern from "kernels.h" nogil:
@@ -30,6 +30,8 @@ cdef extern from "kernels.h" nogil:
         float *half_norms
         float *rows
         double *exact
+        int16_t *pairs
+        int32_t *starts
 
     ctypedef struct vq_candidates:
         pass

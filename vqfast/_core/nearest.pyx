@@ -5,7 +5,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t
+from libc.stdint cimport int16_t, int32_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -44,11 +44,12 @@ cdef Py_ssize_t BLOCK_ROWS = 768
 # The int8 path: fewer codes do not pay for the bytes of the observations; a block's bytes and
 # the lowest scores of its vectors of codes stay in the second-level cache.
 cdef Py_ssize_t INT8_CODES = 64
-# Fewer features, or so few that the lanes path would do and fewer codes, do not either.
-cdef Py_ssize_t INT8_FEATURES = 16
-cdef Py_ssize_t INT8_LANES_CODES = 512
-# With bounds they pay from fewer features on, and with many features from fewer codes.
-cdef Py_ssize_t INT8_FIT_FEATURES = 14
+# Fewer features, or so few that the lanes path would do and a smaller code book, do not either.
+cdef Py_ssize_t INT8_FEATURES = 24
+cdef Py_ssize_t INT8_LANES_ELEMENTS = 1 << 15
+# With bounds they pay from fewer features on and for smaller code books.
+cdef Py_ssize_t INT8_FIT_FEATURES = 20
+cdef Py_ssize_t INT8_FIT_ELEMENTS = 1 << 14
 cdef Py_ssize_t INT8_FIT_CODES = 4
 # Fewer observations do not pay for the bytes of the codes.
 cdef Py_ssize_t OBS_PER_CODE = 4
@@ -185,9 +186,9 @@ cdef class Nearest:
         return VQ_LANES if lanes else VQ_PANELS
 
     cdef Py_ssize_t least_int8_codes(self, bint lanes, bint fits) noexcept:
-        if fits:
-            return INT8_CODES if lanes else INT8_FIT_CODES
-        return INT8_LANES_CODES if lanes else INT8_CODES
+        if lanes:
+            return (INT8_FIT_ELEMENTS if fits else INT8_LANES_ELEMENTS) // self.n_features
+        return INT8_FIT_CODES if fits else INT8_CODES
 
     cdef int settle_on(self, int path) except -1:
         """Blocks and memory for a path, forgetting what there was before."""
@@ -273,6 +274,8 @@ cdef class Nearest:
         self.book.exact = NULL
         if d <= LANES_LIMIT or self.wanted_path == VQ_LANES:
             self.book.exact = <double *>vq_take(&cursor, 8 * (k + VQ_EXACT_GROUP) * d)
+        self.book.pairs = <int16_t *>vq_take(&cursor, 2 * k * (d + 1) * (self.wanted_path == VQ_LANES))
+        self.book.starts = <int32_t *>vq_take(&cursor, 4 * k * (self.wanted_path == VQ_LANES))
         self.scratch = <vq_scratch *>vq_take(&cursor, self.workers * sizeof(vq_scratch))
         for w in range(self.workers):
             scratch = self.scratch + w if base != NULL else NULL

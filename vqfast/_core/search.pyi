@@ -3,7 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-def aligned(n_bytes: int) -> NDArray[np.uint8]: ...
+from .packed_codes import PackedCodes
+
 def rerank(
     queries: NDArray[np.float64],
     obs: NDArray[Any],
@@ -14,21 +15,7 @@ def rerank(
     isa: str | None = None,
 ) -> None: ...
 
-class CodeSearch:
-    n: int
-    n_books: int
-    n_codes: int
-    n_features: int
-    def __init__(
-        self,
-        words: list[NDArray[Any]],
-        codes: NDArray[Any],
-        is_sum: bool = False,
-        rotation: NDArray[np.float64] | None = None,
-        norms: str = "float32",
-        workers: int = 1,
-        isa: str | None = None,
-    ) -> None: ...
+class CodeSearch(PackedCodes):
     def search(
         self,
         queries: NDArray[Any],

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .._core.least_squares import add_normal_equations, rotate
 from .._validation import FLOAT64
-from ._training import k_means, nearest_codes
+from ._training import k_means, part_codes
 
 # Observations that the rotation is trained on, at most.
 _MOST_ROWS = 1 << 16
@@ -47,12 +47,11 @@ def opq(
     for _ in range(_STEPS + 1):
         rows = obs @ matrix.astype(obs.dtype)
         cross, error = np.empty((n_features, n_features)), sq_sum
+        all_codes = part_codes(rows, parts, books, np.dtype(np.uint16), workers)
         for m, columns in enumerate(parts):
-            codes = nearest_codes(rows[:, columns], books[m], workers)
+            codes = np.ascontiguousarray(all_codes[:, m])
             sums = np.zeros((1, n_codes, n_features))
-            add_normal_equations(
-                obs, codes.astype(np.uint16)[:, None, None], None, np.zeros(n_features), sums, None, workers
-            )
+            add_normal_equations(obs, codes[:, None, None], None, np.zeros(n_features), sums, None, workers)
             counts = np.bincount(codes, minlength=n_codes)[:, None]
             means = sums[0] @ matrix[:, columns] / np.maximum(counts, 1)
             books[m] = np.where(counts > 0, means, books[m])

@@ -11,7 +11,7 @@ from .._validation import FLOAT64, as_array
 from ._base import as_code_books
 from ._opq import even_splits, opq, rotated, slices_of
 from ._search import Searchable
-from ._training import ROUNDS, k_means, lloyd_rounds, nearest_codes
+from ._training import ROUNDS, k_means, lloyd_rounds, nearest_codes, part_codes
 
 
 class ProductQuantizer(Searchable):
@@ -184,7 +184,7 @@ class ProductQuantizer(Searchable):
         if self.rotation == "opq":
             matrix, starts = opq(obs, parts, self.n_codes, children, workers)
         rows = obs if matrix is None else rotated(obs, matrix, workers)
-        books, counts = [], []
+        books = []
         for m, columns in enumerate(parts):
             own = rows[:, columns]
             if starts is None:
@@ -192,7 +192,8 @@ class ProductQuantizer(Searchable):
             else:
                 book = lloyd_rounds(own, starts[m], ROUNDS, workers)
             books.append(book.astype(obs.dtype))
-            counts.append(np.bincount(nearest_codes(own, books[m], workers), minlength=self.n_codes).astype(float))
+        codes = part_codes(rows, parts, books, self.code_dtype, workers)
+        counts = [np.bincount(column, minlength=self.n_codes).astype(FLOAT64) for column in codes.T]
         return {"code_books": books, "counts": counts, "rotation_matrix": matrix}
 
     def _rotated(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
@@ -200,10 +201,7 @@ class ProductQuantizer(Searchable):
 
     def _encode(self, obs: NDArray[Any], workers: int) -> NDArray[Any]:
         rows = self._rotated(obs, workers)
-        codes = np.empty((obs.shape[0], self.n_code_books), dtype=self.code_dtype)
-        for m, columns in enumerate(self.splits):
-            codes[:, m] = nearest_codes(rows[:, columns], self.code_books[m], workers)
-        return codes
+        return part_codes(rows, self.splits, self.code_books, self.code_dtype, workers)
 
     def _decode(self, codes: NDArray[Any], workers: int) -> NDArray[Any]:
         rows = np.empty((codes.shape[0], self.n_features), dtype=self.dtype)

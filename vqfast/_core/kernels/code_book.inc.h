@@ -52,6 +52,10 @@ static void pack_sq_norms(vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
     }
 }
 
+/* S of int16.inc.h, or 0 where there is no such filter. */
+static float int16_unit(const vq_code_book *book);
+static void int16_pack(vq_code_book *book, ptrdiff_t first, ptrdiff_t last);
+
 /* max |c - shift|. Code words that are not finite get the norm inf and do not count; a
  * finite one whose norm overflows makes the result inf. */
 static double longest_shifted(vq_code_book *book, ptrdiff_t *n_excluded)
@@ -94,6 +98,7 @@ static int pack_scale(vq_code_book *book, int obs_type, int keep)
     book->band_square = (float)(2.04 * 2 * g64);
     book->longest_before = book->longest;
     book->longest = (float)(z * BOUND_UP);
+    book->int16_unit = int16_unit(book);
     return 1;
 }
 
@@ -178,10 +183,12 @@ static void pack_codes(vq_code_book *book, int path, ptrdiff_t first, ptrdiff_t 
         book->half_norms[k] = (float)(0.5 * book->scale * book->scale * book->sq_norms[k]);
     for (ptrdiff_t k = last; last == book->n_codes && k % VL; k++)
         book->half_norms[k] = INFINITY;
-    if (path == VQ_LANES)
+    if (path == VQ_LANES) {
         for (ptrdiff_t k = first; k < last; k++)
             packed_row(book, k, -1, book->scores + k * book->n_features);
-    else if (path == VQ_INT8)
+        if (book->int16_unit > 0)
+            int16_pack(book, first, last);
+    } else if (path == VQ_INT8)
         for (ptrdiff_t k = first; k < last; k++)
             packed_row(book, k, 1, book->rows + k * book->n_features);
     else

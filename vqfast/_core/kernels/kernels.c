@@ -26,6 +26,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "code_book.inc.h"
 #include "direct.inc.h"
 #include "scan.inc.h"
+#include "int16.inc.h"
 #include "few.inc.h"
 #include "few_codes.inc.h"
 #include "tiles.inc.h"

@@ -81,6 +81,9 @@ typedef struct {
  *  rows        panels and int8: (n_codes, n_features) float, z
  *  exact       few features: (n_groups, n_features, VQ_EXACT_GROUP) double, the
  *              code book with code words side by side; may be NULL for direct
+ *  pairs       lanes: (n_codes, n_features / 2 rounded up, 2) int16, see int16.inc.h;
+ *              int16_unit is 0 where that filter is not used
+ *  starts      lanes: (n_codes) int32
  */
 typedef struct {
     ptrdiff_t n_codes;
@@ -94,6 +97,9 @@ typedef struct {
     float *half_norms;
     float *rows;
     double *exact;
+    int16_t *pairs;
+    int32_t *starts;
+    float int16_unit;
     float band_constant; /* band(y) = constant + norm * |y| + square * |y|^2 */
     float band_norm;
     float band_square;

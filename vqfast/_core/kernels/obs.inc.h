@@ -170,27 +170,82 @@ static void TYPED(load_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n, const
         TYPED(load_lanes)(x, obs->row_stride, obs->feature_stride, n, d, book, y, sq_norms);
 }
 
+/* The group from observation `first` on, for the next turn of a loop. */
+INLINE void TYPED(fetch_group)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n_rows, ptrdiff_t d)
+{
+    const ptrdiff_t row_bytes = d * (ptrdiff_t)sizeof(REAL), step = row_bytes < 64 ? 64 / row_bytes : 1;
+    for (ptrdiff_t p = first; p < first + LANE_GROUP && p < n_rows; p += step)
+        TYPED(fetch_row)(obs, p, d);
+}
+
+/* Codes of the first n columns of y: observations `first` and following, or those of a list. */
+INLINE void TYPED(decide_lanes)(const float *y, const float *sq_norms, const vq_obs *obs, ptrdiff_t first, ptrdiff_t n,
+                                const int32_t *list, const vq_code_book *book, vq_scratch *scratch, int32_t *codes)
+{
+    float best[LANE_GROUP], second[LANE_GROUP];
+    int32_t nearest[LANE_GROUP];
+    scan_lanes(y, book, best, second, nearest);
+    for (ptrdiff_t p = 0; p < n; p++)
+        codes[list ? list[p] : first + p] = nearest[p];
+    if (all_certain(book, sq_norms, best, second))
+        return;
+    for (ptrdiff_t p = 0; p < n; p++) {
+        const ptrdiff_t i = list ? list[p] : first + p;
+        float band = book->band_constant + book->band_norm * sqrtf(sq_norms[p]) + book->band_square * sq_norms[p];
+        if (!(second[p] - best[p] > band))
+            codes[i] = nearest_direct(TYPED(widen)(obs, i, book->n_features, scratch->row), book);
+    }
+}
+
+/* With the int16 filter, up to the first observation that it is not worth its while for. */
+static ptrdiff_t TYPED(assign_filtered)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                                        vq_scratch *scratch, int32_t *codes)
+{
+    const ptrdiff_t d = book->n_features;
+    float y[VQ_LANES_FEATURES * LANE_GROUP], sq_norms[LANE_GROUP];
+    float late_y[VQ_LANES_FEATURES * LANE_GROUP], late_sq_norms[LANE_GROUP] = {0};
+    int32_t nearest[LANE_GROUP], late[LANE_GROUP];
+    ptrdiff_t n_late = 0, i = 0, n_doubtful = 0;
+    memset(late_y, 0, (size_t)d * LANE_GROUP * sizeof *late_y);
+    for (; i < n_rows && n_doubtful <= INT16_MOST_DOUBTFUL; i += LANE_GROUP) {
+        const ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
+        TYPED(fetch_group)(obs, i + LANE_GROUP, n_rows, d);
+        TYPED(load_group)(obs, i, n, book, y, sq_norms);
+        uint64_t doubtful = int16_assign(y, sq_norms, book, nearest);
+        memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
+        if (n < LANE_GROUP)
+            doubtful &= ((uint64_t)1 << n) - 1;
+        for (n_doubtful = 0; doubtful; doubtful &= doubtful - 1, n_doubtful++) {
+            const int p = __builtin_ctzll(doubtful);
+            for (ptrdiff_t j = 0; j < d; j++)
+                late_y[j * LANE_GROUP + n_late] = y[j * LANE_GROUP + p];
+            late_sq_norms[n_late] = sq_norms[p];
+            late[n_late++] = (int32_t)(i + p);
+            if (n_late == LANE_GROUP) {
+                TYPED(decide_lanes)(late_y, late_sq_norms, obs, 0, n_late, late, book, scratch, codes);
+                n_late = 0;
+            }
+        }
+    }
+    if (n_late > INT16_MOST_DIRECT)
+        TYPED(decide_lanes)(late_y, late_sq_norms, obs, 0, n_late, late, book, scratch, codes);
+    else
+        for (ptrdiff_t l = 0; l < n_late; l++)
+            codes[late[l]] = nearest_direct(TYPED(widen)(obs, late[l], d, scratch->row), book);
+    return i < n_rows ? i : n_rows;
+}
+
 static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch,
                                 int warm, int32_t *codes)
 {
-    float y[VQ_LANES_FEATURES * LANE_GROUP], sq_norms[LANE_GROUP], best[LANE_GROUP], second[LANE_GROUP];
-    int32_t nearest[LANE_GROUP];
-    const ptrdiff_t row_bytes = book->n_features * (ptrdiff_t)sizeof(REAL), step = row_bytes < 64 ? 64 / row_bytes : 1;
+    float y[VQ_LANES_FEATURES * LANE_GROUP], sq_norms[LANE_GROUP];
     (void)warm;
-    for (ptrdiff_t i = 0; i < n_rows; i += LANE_GROUP) {
-        ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
-        for (ptrdiff_t p = i + LANE_GROUP; p < i + 2 * LANE_GROUP && p < n_rows; p += step)
-            TYPED(fetch_row)(obs, p, book->n_features);
+    ptrdiff_t i = book->int16_unit > 0 ? TYPED(assign_filtered)(obs, n_rows, book, scratch, codes) : 0;
+    for (; i < n_rows; i += LANE_GROUP) {
+        const ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
+        TYPED(fetch_group)(obs, i + LANE_GROUP, n_rows, book->n_features);
         TYPED(load_group)(obs, i, n, book, y, sq_norms);
-        scan_lanes(y, book, best, second, nearest);
-        memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
-        if (all_certain(book, sq_norms, best, second))
-            continue;
-        for (ptrdiff_t p = 0; p < n; p++) {
-            float band = book->band_constant + book->band_norm * sqrtf(sq_norms[p]) + book->band_square * sq_norms[p];
-            if (!(second[p] - best[p] > band))
-                codes[i + p] = nearest_direct(TYPED(widen)(obs, i + p, book->n_features, scratch->row), book);
-        }
+        TYPED(decide_lanes)(y, sq_norms, obs, i, n, NULL, book, scratch, codes);
     }
 }
 

@@ -1,6 +1,9 @@
 from libc.stdint cimport int64_t, uint8_t
 
+cimport numpy as cnp
+
 from .kernels cimport vq_obs
+from .team cimport vq_team
 
 
 cdef extern from "search.h" nogil:
@@ -90,3 +93,23 @@ cdef extern from "search.h" nogil:
         void (*select)(vq_query *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*rerank)(const double *, const vq_obs *, int, Py_ssize_t, const int64_t *, Py_ssize_t, double *,
                        double *) noexcept nogil
+
+
+cdef class PackedCodes:
+    cdef vq_search job
+    cdef const vq_search_kernels *kernels
+    cdef readonly Py_ssize_t n, n_books, n_codes, n_features
+    cdef list owned
+
+    cdef void *own(self, cnp.ndarray array)
+    cdef pack_product(self, list words)
+    cdef pack_sum(self, list words)
+    cdef pack_codes(self, cnp.ndarray codes, norms, int workers)
+    cdef pack_parts(self, const void *codes, int size, const uint8_t *norm_bytes, Py_ssize_t n_chunks,
+                    uint8_t *chunks, int workers)
+    cdef void pack_some(self, vq_team *team, int worker, const void *codes, int size, const uint8_t *norm_bytes,
+                        Py_ssize_t n_chunks, uint8_t *chunks) noexcept nogil
+    cdef norms_of(self, cnp.ndarray codes, int workers)
+    cdef void norms_of_some(self, vq_team *team, int worker, const char *codes, int size, double *rows,
+                            double *norms) noexcept nogil
+    cdef norm_intervals(self, norms, bint alone)
