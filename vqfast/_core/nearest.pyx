@@ -48,8 +48,8 @@ cdef Py_ssize_t INT8_CODES = 64
 cdef Py_ssize_t INT8_FEATURES = 24
 cdef Py_ssize_t INT8_LANES_ELEMENTS = 1 << 15
 # With bounds they pay from fewer features on and for smaller code books.
-cdef Py_ssize_t INT8_FIT_FEATURES = 20
-cdef Py_ssize_t INT8_FIT_ELEMENTS = 1 << 14
+cdef Py_ssize_t INT8_FIT_FEATURES = 14
+cdef Py_ssize_t INT8_FIT_ELEMENTS = 6000
 cdef Py_ssize_t INT8_FIT_CODES = 4
 # Fewer observations do not pay for the bytes of the codes.
 cdef Py_ssize_t OBS_PER_CODE = 4
