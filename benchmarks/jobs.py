@@ -139,7 +139,8 @@ def kmeans_tasks(data: dict[str, np.ndarray]) -> list[Task]:
         sizes = (256, 1024, 4096) if obs.shape[1] <= 128 else (1000,)
         tasks += [_fit_task(name, obs, k) for k in sizes if 20 * k < len(obs)]
     for d in (768, 1536):
-        tasks += [_fit_task(f"variances 1/i^{power}", _decaying(20000, d, power), 1000) for power in (1, 2)]
+        spectra = {"1/i": 1, "1/i^2": 2}
+        tasks += [_fit_task(f"variances {name}", _decaying(20000, d, power), 1000) for name, power in spectra.items()]
         tasks += [_fit_task("isotropic", _normal(20000, d), 1000)]
     for d in (4, 8, 16, 32):
         tasks += [_fit_task("blobs", _blobs(200000, d), 256), _fit_task("uniform", _uniform(200000, d), 256)]

@@ -8,7 +8,8 @@
     lloyd ──► nearest ◄── lvq         drivers: scratch, blocks, threads, signals; means of sums;
                  |                    runs of online steps
     least_squares ──► additive ──► nearest   sums of code words: tables, search, normal equations
-    search ──► nearest                the nearest codes of queries
+    search ──► packed_codes           the nearest codes of queries
+    parts ──► nearest                 the codes of all parts of product codes
                  |
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
@@ -17,6 +18,7 @@
                  kernels.c            one instruction set; compiled once for each, from
                    code_book.inc.h      packing of a code book
                    scan.inc.h           the float32 scans
+                   int16.inc.h          a filter in front of the lanes, for 16-bit products
                    int8*.inc.h          the scan of bytes, with bounds (contract: int8.h)
                    tiles.inc.h          fits of few features (contract: tiles.h)
                    few.inc.h            the search of few observations, nothing packed
@@ -24,10 +26,9 @@
                    direct.inc.h         decisions by the double formula
                    obs*.inc.h           what reads observations; included for float and double
                    lvq.h lvq*.inc.h     learning vector quantization: contract, sums, steps, passes
-                   additive.inc.h       sums of code words (contract: additive.h); tuples.inc.h, the
+                   additive*.inc.h      sums of code words (contract: additive.h); tuples.inc.h, the
                                         search for them, included for integers and double
-                   search.inc.h         the search among codes (contract: search.h), with search_tables.inc.h,
-                                        search_filter.inc.h and search_order.inc.h
+                   search*.inc.h        the search among codes (contract: search.h)
                    simd.h               the dozen vector operations, per instruction set
                  dispatch.c           which instruction set this CPU runs
 
