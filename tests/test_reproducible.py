@@ -105,3 +105,16 @@ def test_one_openmp_thread_changes_no_fit(run_script):
 def test_unknown_isa_is_refused(run_script):
     code = "try:\n    import vqfast\nexcept ValueError as error:\n    print(error)"
     assert "unknown or unsupported ISA 'vax'" in run_script(code, VQFAST_ISA="vax")
+
+
+FEWER_THREADS = """
+import numpy as np, vqfast
+obs = np.random.default_rng(0).normal(size=(100000, 12)).astype("f4")
+fits = [vqfast.kmeans2(obs, obs[:50], 6, minit="matrix", workers=workers) for workers in (1, 4)]
+assert all((one == other).all() for one, other in zip(*fits))
+"""
+
+
+@pytest.mark.parametrize("limit", [{"OMP_THREAD_LIMIT": "2"}, {"OMP_DYNAMIC": "true"}])
+def test_fewer_threads_than_workers(limit, run_script):
+    run_script(FEWER_THREADS, MALLOC_PERTURB_="85", **limit)

@@ -62,9 +62,10 @@ cdef class Means:
     cdef int64_t *ends
     cdef bint all_new
     cdef int64_t *fixed_sums
-    cdef int64_t *moved  # (workers, n_codes, 2 n_features + 1): what they add to sums and counts, or NULL
-    cdef uint8_t *touched  # (workers, n_codes)
-    cdef int64_t *n_moved_by  # (workers)
+    cdef int n_copies
+    cdef int64_t *moved  # (n_copies, n_codes, 2 n_features + 1): what each adds to sums and counts, or NULL
+    cdef uint8_t *touched  # (n_copies, n_codes)
+    cdef int64_t *n_moved_by  # (n_copies)
 
     def __cinit__(self, Nearest search, weights=None):
         cdef double largest = 0, smallest
@@ -98,9 +99,10 @@ cdef class Means:
         else:
             self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
         if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
-            self.moved = <int64_t *>PyMem_RawMalloc(search.workers * (2 * size + self.n_codes) * sizeof(int64_t))
-            self.touched = <uint8_t *>PyMem_RawMalloc(search.workers * self.n_codes)
-            self.n_moved_by = <int64_t *>PyMem_RawMalloc(search.workers * sizeof(int64_t))
+            self.n_copies = search.workers
+            self.moved = <int64_t *>PyMem_RawMalloc(self.n_copies * (2 * size + self.n_codes) * sizeof(int64_t))
+            self.touched = <uint8_t *>PyMem_RawMalloc(self.n_copies * self.n_codes)
+            self.n_moved_by = <int64_t *>PyMem_RawMalloc(self.n_copies * sizeof(int64_t))
             if not (self.moved and self.touched and self.n_moved_by):
                 raise MemoryError
         if not (self.old and self.counts and self.totals and self.events and self.ends
@@ -248,8 +250,6 @@ cdef class Means:
         cdef uint8_t *touched = self.touched + worker * self.n_codes
         cdef vq_obs obs
         memset(sums, 0, self.n_codes * (2 * d + 1) * sizeof(int64_t))
-        memset(touched, 0, self.n_codes)
-        self.n_moved_by[worker] = 0
         while part >= 0:
             first = part * DIRECT_OBS
             obs = self.search.obs
@@ -264,7 +264,7 @@ cdef class Means:
         """As run, for sums that stay in the cache."""
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, j, k
         cdef Py_ssize_t n_parts = (n + DIRECT_OBS - 1) // DIRECT_OBS
-        cdef int workers = <int>min(self.search.workers, n_parts), w
+        cdef int workers = <int>max(1, min(self.n_copies, n_parts)), w
         cdef int64_t *moved
         cdef vq_team team
         if self.all_new:
@@ -273,8 +273,11 @@ cdef class Means:
             memset(self.fixed_sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
         if (n + 2 * self.n_moved * d) < WORK_PER_THREAD and not self.all_new:
             workers = 1  # by the number that moved last time
-        vq_team_begin(&team, max(1, workers), 0, n_parts)
-        if workers <= 1:
+        for w in range(workers):  # OpenMP may give fewer threads than that
+            self.n_moved_by[w] = 0
+        memset(self.touched, 0, workers * self.n_codes)
+        vq_team_begin(&team, workers, 0, n_parts)
+        if workers == 1:
             self.move_parts(&team, 0, codes)
         else:
             with parallel(num_threads=vq_team_threads(workers)):
@@ -282,7 +285,7 @@ cdef class Means:
                 if threadid() < workers:
                     self.move_parts(&team, threadid(), codes)
         self.n_moved = 0
-        for w in range(max(1, workers)):
+        for w in range(workers):
             self.n_moved += self.n_moved_by[w]
             moved = self.moved + w * self.n_codes * (2 * d + 1)
             for k in range(n_codes):

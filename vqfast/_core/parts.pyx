@@ -117,7 +117,7 @@ cdef bint run(const Job *job, int workers, Py_ssize_t at_once) except -1 nogil:
 def assign_parts(cnp.ndarray obs, list code_books, cnp.ndarray codes, int workers=1, isa=None):
     """Write the code of every part of every observation: those that ``Nearest`` finds part by part.
 
-    obs is (n_obs, n_features) float32 or float64; the code books, (n_codes, at most MOST_FEATURES)
+    obs is (n_obs, n_features) float32 or float64; the code books, (2 or more codes, at most MOST_FEATURES)
     float64 in C order, are for its features one after another; codes is (n_obs, n_parts) uint8
     or uint16 in C order. Returns False, with codes undefined, if an observation is not finite.
     """
