@@ -51,8 +51,9 @@ cdef Py_ssize_t INT8_LANES_ELEMENTS = 1 << 15
 cdef Py_ssize_t INT8_FIT_FEATURES = 14
 cdef Py_ssize_t INT8_FIT_ELEMENTS = 6000
 cdef Py_ssize_t INT8_FIT_CODES = 4
-# Fewer observations do not pay for the bytes of the codes.
-cdef Py_ssize_t OBS_PER_CODE = 4
+# Fewer observations, or fewer for so many codes, do not pay for the bytes of the codes.
+cdef Py_ssize_t INT8_OBS = 64
+cdef Py_ssize_t CODES_PER_OBS = 64
 cdef Py_ssize_t INT8_BLOCK_ROWS = 512
 cdef Py_ssize_t INT8_BLOCK_BYTES = 1 << 17
 cdef Py_ssize_t INT8_BLOCK_MINIMA = 1 << 18
@@ -181,7 +182,7 @@ cdef class Nearest:
         if (self.kernels.int8 != NULL and self.n_features <= VQ_INT8_FEATURES
                 and self.n_features >= (INT8_FIT_FEATURES if fits else INT8_FEATURES)
                 and self.n_codes >= self.least_int8_codes(lanes, fits)
-                and self.n_obs >= OBS_PER_CODE * self.n_codes):
+                and self.n_obs >= max(INT8_OBS, self.n_codes // CODES_PER_OBS)):
             return VQ_INT8
         return VQ_LANES if lanes else VQ_PANELS
 
@@ -428,7 +429,7 @@ cdef class Nearest:
         if n_codes != self.book.n_codes:
             job.warm = job.warm and not follow  # the codes are those of another code book
         job.path = self.pack(code_book, n_codes, job, follow)
-        trial = job.path == VQ_INT8 and job.first_round and not self.forced and n_blocks > 2 * self.workers
+        trial = job.path == VQ_INT8 and job.first_round and not self.forced and n_blocks >= 2 * self.workers
         if trial:
             self.int8.compared(1)  # those of earlier rounds
         while first < n_blocks:
