@@ -32,8 +32,11 @@ def dtype(request):
 def pytest_generate_tests(metafunc):
     """isa: every instruction set that is built and that this CPU runs; path: each of its paths.
 
-    A bounded_path is one that keeps bounds between the rounds of a fit.
+    A bounded_path is one that keeps bounds between the rounds of a fit; an integer_isa has the
+    integer scan.
     """
+    if "integer_isa" in metafunc.fixturenames:
+        metafunc.parametrize("integer_isa", [i for i in nearest.isa_supported() if "integers" in nearest.paths_of(i)])
     wanted = [name for name in ("path", "bounded_path") if name in metafunc.fixturenames]
     if "isa" not in metafunc.fixturenames:
         return
@@ -45,7 +48,7 @@ def pytest_generate_tests(metafunc):
         (isa, path)
         for isa in nearest.isa_supported()
         for path in nearest.paths_of(isa)
-        if not bounded or path in ("panels", "int8")
+        if not bounded or path in ("panels", "integers")
     ]
     metafunc.parametrize(["isa", wanted[0]], pairs)
 

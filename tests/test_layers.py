@@ -63,8 +63,8 @@ ALLOWED = {
     "_core.kernels": {"kernels.h"},
     "_core.team": {"team.h"},
     "_core.memory": {"memory.h"},
-    "_core.int8": {"int8.h", "_core.kernels", "_core.memory", "_core.team"},
-    "_core.nearest": {"_core.int8", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.integers": {"integers.h", "_core.kernels", "_core.memory", "_core.team"},
+    "_core.nearest": {"_core.integers", "_core.kernels", "_core.memory", "_core.team"},
     "_core.passes": {"_core.kernels", "_core.nearest", "_core.team"},
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.parts": {"_core.kernels", "_core.memory", "_core.nearest", "_core.team"},
@@ -80,7 +80,7 @@ THIRD_PARTY = {"numpy"}
 # Imported in a function, by this module alone.
 OPTIONAL = {"_lvq.conventions": {"sklearn"}, "_quantizers._least_squares": {"scipy"}}
 HEADERS = {
-    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "int8", "kernels", "lvq", "memory", "team", "tiles")
+    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "integers", "kernels", "lvq", "memory", "team", "tiles")
 } | {"packed_codes.pxd": ["search.h"]}
 C_HEADERS = {"float.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 

@@ -9,7 +9,7 @@ cdef extern from "kernels.h" nogil:
         VQ_DIRECT
         VQ_LANES
         VQ_PANELS
-        VQ_INT8
+        VQ_INTEGERS
         VQ_LANES_FEATURES
         VQ_EXACT_GROUP
 
@@ -85,7 +85,7 @@ cdef extern from "kernels.h" nogil:
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         void (*fixed_mean)(const int64_t *, Py_ssize_t, double, double, double, double *) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
-        const void *int8  # vq_int8_kernels, int8.pxd
+        const void *integers  # vq_integers_kernels, integers.pxd
         const void *tiles  # vq_tile_kernels, tiles.pxd
         const void *lvq  # vq_lvq_kernels [2], lvq.pxd
         vq_typed_kernels *typed

@@ -2,7 +2,7 @@ from libc.stdint cimport int32_t
 
 cimport numpy as cnp
 
-from .int8 cimport Int8
+from .integers cimport Integers
 from .kernels cimport vq_code_book, vq_kernels, vq_obs, vq_scratch, vq_typed_kernels
 from .team cimport vq_team
 
@@ -43,7 +43,7 @@ cdef class Nearest:
     cdef int most_workers
     cdef bint forced
     cdef Py_ssize_t n_bytes
-    cdef readonly Int8 int8
+    cdef readonly Integers integers
 
     cdef allocate_bounds(self, Py_ssize_t itemsize)
     cdef Py_ssize_t n_panels(self) noexcept nogil
@@ -51,7 +51,7 @@ cdef class Nearest:
     cdef void give_up(self) noexcept nogil
     cdef bint leaves_out(self) noexcept nogil
     cdef int best_path(self) noexcept
-    cdef Py_ssize_t least_int8_codes(self, bint lanes, bint fits) noexcept
+    cdef Py_ssize_t least_integers_codes(self, bint lanes, bint fits) noexcept
     cdef int settle_on(self, int path) except -1
     cdef void choose_blocks(self) noexcept
     cdef Py_ssize_t layout(self, char *base) noexcept

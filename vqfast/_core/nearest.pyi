@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .int8 import Int8
+from .integers import Integers
 
 PATHS: dict[str, int]
 
@@ -32,7 +32,7 @@ class Nearest:
     n_features: int
     n_codes: int
     workers: int
-    int8: Int8 | None
+    integers: Integers | None
     def __init__(
         self,
         obs: NDArray[Any],

@@ -11,11 +11,11 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from .kernels cimport (
-    VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_INT8, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
+    VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_INTEGERS, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
     vq_bounds, vq_candidates, vq_isa_built, vq_kernels, vq_kernels_best, vq_kernels_named, vq_obs,
     vq_scratch,
 )
-from .int8 cimport VQ_INT8_FEATURES, new_int8
+from .integers cimport VQ_INTEGERS_FEATURES, new_integers, vq_integers_kernels
 from .memory cimport vq_allocate, vq_release, vq_take
 from .team cimport VQ_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, vq_team, vq_team_begin, \
     vq_team_enter, vq_team_next, vq_team_stop, vq_team_stopped, vq_team_threads
@@ -41,26 +41,32 @@ cdef Py_ssize_t LANES_LIMIT = 40
 # y of a block of the panels path stays in the second-level cache beside a panel.
 cdef Py_ssize_t BLOCK_BYTES = 1 << 18
 cdef Py_ssize_t BLOCK_ROWS = 768
-# The int8 path: fewer codes do not pay for the bytes of the observations; a block's bytes and
-# the lowest scores of its vectors of codes stay in the second-level cache.
-cdef Py_ssize_t INT8_CODES = 64
-# Fewer features, or so few that the lanes path would do and a smaller code book, do not either.
-cdef Py_ssize_t INT8_FEATURES = 24
-cdef Py_ssize_t INT8_LANES_ELEMENTS = 1 << 15
+# The integers path: fewer codes do not pay for the integers of the observations, of 8 or of 16 bits;
+# nor do fewer features, or so few that the lanes path would do and a smaller code book.
+cdef Py_ssize_t INTEGERS_CODES = 96
+cdef Py_ssize_t INTEGERS_CODES_16 = 160
+cdef Py_ssize_t INTEGERS_FEATURES = 24
+cdef Py_ssize_t INTEGERS_LANES_ELEMENTS = 1 << 15
+cdef Py_ssize_t INTEGERS_LANES_ELEMENTS_16 = 20000
 # With bounds they pay from fewer features on and for smaller code books.
-cdef Py_ssize_t INT8_FIT_FEATURES = 14
-cdef Py_ssize_t INT8_FIT_ELEMENTS = 6000
-cdef Py_ssize_t INT8_FIT_CODES = 4
+cdef Py_ssize_t INTEGERS_FIT_FEATURES = 14
+cdef Py_ssize_t INTEGERS_FIT_ELEMENTS = 6000
+cdef Py_ssize_t INTEGERS_FIT_CODES = 4
 # Fewer observations, or fewer for so many codes, do not pay for the bytes of the codes.
-cdef Py_ssize_t INT8_OBS = 64
+cdef Py_ssize_t INTEGERS_OBS = 64
 cdef Py_ssize_t CODES_PER_OBS = 64
-cdef Py_ssize_t INT8_BLOCK_ROWS = 512
-cdef Py_ssize_t INT8_BLOCK_BYTES = 1 << 17
-cdef Py_ssize_t INT8_BLOCK_MINIMA = 1 << 18
+# A block's bytes and the lowest scores of its vectors of codes stay in the second-level cache. In a
+# fit the bounds leave a few observations of a block for each group of codes, whose bytes must come
+# for them alone: larger blocks take 10 % less at 768 features, 5 % at 128.
+cdef Py_ssize_t INTEGERS_BLOCK_ROWS = 512
+cdef Py_ssize_t INTEGERS_BLOCK_BYTES = 1 << 17
+cdef Py_ssize_t INTEGERS_FIT_BLOCK_ROWS = 1024
+cdef Py_ssize_t INTEGERS_FIT_BLOCK_BYTES = 1 << 19
+cdef Py_ssize_t INTEGERS_BLOCK_MINIMA = 1 << 18
 # More hits than this share of the codes, and the panels path is faster; the bounds of a fit
 # make up for more.
-cdef double INT8_HITS = 0.0625
-cdef double INT8_FIT_HITS = 0.25
+cdef double INTEGERS_HITS = 0.0625
+cdef double INTEGERS_FIT_HITS = 0.25
 # In the lanes path observations come in groups of up to 64; three passes over a block of
 # 1024 stay in the first-level cache.
 cdef Py_ssize_t LANES_MULTIPLE = 64
@@ -74,7 +80,7 @@ cdef Py_ssize_t PACK_ELEMENTS = 1 << 17
 # Multiply-adds between two looks at the signals: a tenth of a second of the slowest path.
 cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
-PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "int8": VQ_INT8}
+PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "integers": VQ_INTEGERS}
 
 
 cdef const vq_kernels *kernels_of(isa) except NULL:
@@ -128,7 +134,7 @@ def max_threads():
 
 def paths_of(isa=None):
     """Names of the paths that an ISA has, for tests."""
-    return [name for name in PATHS if name != "int8" or kernels_of(isa).int8 != NULL]
+    return [name for name in PATHS if name != "integers" or kernels_of(isa).integers != NULL]
 
 
 # Written once, here; VQFAST_ISA is for tests and for measurements.
@@ -175,32 +181,35 @@ cdef class Nearest:
         self.settle_on(self.best_path() if path is None else PATHS[path])
 
     cdef int best_path(self) noexcept:
-        """The path that shapes suggest; the int8 path looks at its hits later."""
+        """The path that shapes suggest; the integers path looks at its hits later."""
         cdef bint lanes = self.n_features <= LANES_LIMIT, fits = self.rounds > 2
         if self.n_obs < (DIRECT_OBS_LANES if lanes else DIRECT_OBS_PANELS):
             return VQ_DIRECT
-        if (self.kernels.int8 != NULL and self.n_features <= VQ_INT8_FEATURES
-                and self.n_features >= (INT8_FIT_FEATURES if fits else INT8_FEATURES)
-                and self.n_codes >= self.least_int8_codes(lanes, fits)
-                and self.n_obs >= max(INT8_OBS, self.n_codes // CODES_PER_OBS)):
-            return VQ_INT8
+        if (self.kernels.integers != NULL and self.n_features <= VQ_INTEGERS_FEATURES
+                and self.n_features >= (INTEGERS_FIT_FEATURES if fits else INTEGERS_FEATURES)
+                and self.n_codes >= self.least_integers_codes(lanes, fits)
+                and self.n_obs >= max(INTEGERS_OBS, self.n_codes // CODES_PER_OBS)):
+            return VQ_INTEGERS
         return VQ_LANES if lanes else VQ_PANELS
 
-    cdef Py_ssize_t least_int8_codes(self, bint lanes, bint fits) noexcept:
+    cdef Py_ssize_t least_integers_codes(self, bint lanes, bint fits) noexcept:
+        cdef bint bytes_do = (<const vq_integers_kernels *>self.kernels.integers).quad == 4
+        if fits:
+            return INTEGERS_FIT_ELEMENTS // self.n_features if lanes else INTEGERS_FIT_CODES
         if lanes:
-            return (INT8_FIT_ELEMENTS if fits else INT8_LANES_ELEMENTS) // self.n_features
-        return INT8_FIT_CODES if fits else INT8_CODES
+            return (INTEGERS_LANES_ELEMENTS if bytes_do else INTEGERS_LANES_ELEMENTS_16) // self.n_features
+        return INTEGERS_CODES if bytes_do else INTEGERS_CODES_16
 
     cdef int settle_on(self, int path) except -1:
         """Blocks and memory for a path, forgetting what there was before."""
         cdef Py_ssize_t itemsize = 4 if self.obs_type == VQ_FLOAT32 else 8
         if path == VQ_LANES and self.n_features > VQ_LANES_FEATURES:
             raise ValueError(f"the lanes path takes {VQ_LANES_FEATURES} features, got {self.n_features}")
-        if path == VQ_INT8 and (self.kernels.int8 == NULL or self.n_features > VQ_INT8_FEATURES):
-            raise ValueError(f"no int8 path for {self.n_features} features on ISA {self.kernels.name.decode()!r}")
+        if path == VQ_INTEGERS and (self.kernels.integers == NULL or self.n_features > VQ_INTEGERS_FEATURES):
+            raise ValueError(f"no integers path for {self.n_features} features on ISA {self.kernels.name.decode()!r}")
         self.wanted_path = path
         self.choose_blocks()
-        self.int8 = None
+        self.integers = None
         self.can_follow = False
         vq_release(self.memory, self.n_bytes)
         self.memory = NULL
@@ -211,10 +220,10 @@ cdef class Nearest:
         self.layout(self.memory)
         if path == VQ_PANELS and self.rounds > 2:
             self.allocate_bounds(itemsize)
-        if path == VQ_INT8:
+        if path == VQ_INTEGERS:
             try:
-                self.int8 = new_int8(self.kernels, self.obs_type, self.n_obs, self.n_features, self.n_codes,
-                                     self.block_rows, self.workers, self.rounds, self.forced)
+                self.integers = new_integers(self.kernels, self.obs_type, self.n_obs, self.n_features, self.n_codes,
+                                             self.block_rows, self.workers, self.rounds, self.forced)
             except MemoryError:
                 vq_release(self.memory, self.n_bytes)
                 self.memory = NULL
@@ -229,10 +238,11 @@ cdef class Nearest:
         if self.wanted_path == VQ_PANELS:
             multiple = self.kernels.tile_rows
             most = min(BLOCK_ROWS, max(3 * multiple, BLOCK_BYTES // (4 * self.n_features + 1)))
-        elif self.wanted_path == VQ_INT8:
+        elif self.wanted_path == VQ_INTEGERS:
             multiple = 16
-            most = min(INT8_BLOCK_BYTES // max(1, self.n_features), INT8_BLOCK_MINIMA // vectors)
-            most = max(64, min(INT8_BLOCK_ROWS, most))
+            most = (INTEGERS_FIT_BLOCK_BYTES if self.rounds > 2 else INTEGERS_BLOCK_BYTES) // max(1, self.n_features)
+            most = min(most, INTEGERS_FIT_BLOCK_ROWS if self.rounds > 2 else INTEGERS_BLOCK_ROWS)
+            most = max(64, min(most, INTEGERS_BLOCK_MINIMA // vectors))
         chunks = max(1, (self.n_obs + most * workers - 1) // (most * workers)) * workers
         self.block_rows = max(1, ((self.n_obs + chunks - 1) // chunks + multiple - 1) // multiple) * multiple
         self.workers = max(1, min(workers, (self.n_obs + self.block_rows - 1) // self.block_rows))
@@ -263,15 +273,15 @@ cdef class Nearest:
         cdef Py_ssize_t k = self.n_codes, d = self.n_features, w
         cdef Py_ssize_t whole = (k + 2 * self.kernels.panel) * d
         cdef bint scans = self.wanted_path != VQ_DIRECT, panels = self.wanted_path == VQ_PANELS
-        cdef bint int8 = self.wanted_path == VQ_INT8
+        cdef bint integers = self.wanted_path == VQ_INTEGERS
         cdef vq_scratch *scratch
         self.book.n_features = d
         self.book.shift = <double *>vq_take(&cursor, 8 * d)
         self.book.shift_f32 = <float *>vq_take(&cursor, 4 * d)
         self.book.sq_norms = <double *>vq_take(&cursor, 8 * k)
-        self.book.scores = <float *>vq_take(&cursor, 4 * whole * (scans and not int8))
+        self.book.scores = <float *>vq_take(&cursor, 4 * whole * (scans and not integers))
         self.book.half_norms = <float *>vq_take(&cursor, 4 * (k + 2 * self.kernels.panel))
-        self.book.rows = <float *>vq_take(&cursor, 4 * k * d * (panels or int8))
+        self.book.rows = <float *>vq_take(&cursor, 4 * k * d * (panels or integers))
         self.book.exact = NULL
         if d <= LANES_LIMIT or self.wanted_path == VQ_LANES:
             self.book.exact = <double *>vq_take(&cursor, 8 * (k + VQ_EXACT_GROUP) * d)
@@ -328,8 +338,8 @@ cdef class Nearest:
             return
         if self.book.n_codes == 1:
             memset(codes, 0, n_rows * sizeof(int32_t))
-        elif job.path == VQ_INT8:
-            self.int8.run_block(&obs, block, n_rows, &self.book, scratch, worker, codes)
+        elif job.path == VQ_INTEGERS:
+            self.integers.run_block(&obs, block, n_rows, &self.book, scratch, worker, codes)
         elif self.can_follow:
             bounds.lower = self.lower + first * self.n_panels()
             bounds.row_step = self.block_rows
@@ -378,7 +388,7 @@ cdef class Nearest:
         cdef int path = self.wanted_path if n_codes > 1 else VQ_DIRECT
         cdef bint keeps_scale
         follow = follow and self.can_follow and n_codes == self.book.n_codes
-        keeps_scale = self.has_scale and (follow or path == VQ_INT8 and self.int8.quantized)
+        keeps_scale = self.has_scale and (follow or path == VQ_INTEGERS and self.integers.quantized)
         self.book.code_book = code_book
         self.book.n_codes = n_codes
         if keeps_scale:
@@ -393,11 +403,11 @@ cdef class Nearest:
         follow = follow and keeps_scale
         if n_codes > 1:
             self.pack_pass(path, self.drifts if follow else NULL)
-        if path == VQ_INT8:
-            self.int8.pack(&self.book, follow, job.warm, keeps_scale)
+        if path == VQ_INTEGERS:
+            self.integers.pack(&self.book, follow, job.warm, keeps_scale)
         self.can_follow = path == VQ_PANELS and self.lower != NULL
-        if path == VQ_INT8:  # a code word left out has no way from where it was
-            self.can_follow = self.int8.keeps_bounds and not self.leaves_out()
+        if path == VQ_INTEGERS:  # a code word left out has no way from where it was
+            self.can_follow = self.integers.keeps_bounds and not self.leaves_out()
         if path == VQ_PANELS and self.can_follow and not follow:
             memset(self.drifts, 0, 4 * self.n_panels())
         job.first_round = not follow
@@ -421,17 +431,17 @@ cdef class Nearest:
         cdef Py_ssize_t at_once = min(self.workers, omp_get_num_procs()) * \
             max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         cdef vq_team team
-        cdef bint trial  # the first blocks show what the int8 path is worth
-        cdef double most_hits = INT8_FIT_HITS if self.rounds > 2 else INT8_HITS
+        cdef bint trial  # the first blocks show what the integers path is worth
+        cdef double most_hits = INTEGERS_FIT_HITS if self.rounds > 2 else INTEGERS_HITS
         if self.memory == NULL:  # an earlier call ran out of it
             with gil:
                 raise MemoryError
         if n_codes != self.book.n_codes:
             job.warm = job.warm and not follow  # the codes are those of another code book
         job.path = self.pack(code_book, n_codes, job, follow)
-        trial = job.path == VQ_INT8 and job.first_round and not self.forced and n_blocks >= 2 * self.workers
+        trial = job.path == VQ_INTEGERS and job.first_round and not self.forced and n_blocks >= 2 * self.workers
         if trial:
-            self.int8.compared(1)  # those of earlier rounds
+            self.integers.compared(1)  # those of earlier rounds
         while first < n_blocks:
             vq_team_begin(&team, self.workers, first, min(n_blocks, first + (self.workers if trial else at_once)))
             if self.workers == 1:  # no OpenMP: safe in a forked child
@@ -444,7 +454,7 @@ cdef class Nearest:
                 self.give_up()
                 return 0
             first = team.last
-            if trial and self.int8.compared(first * self.block_rows) > most_hits * n_codes:
+            if trial and self.integers.compared(first * self.block_rows) > most_hits * n_codes:
                 with gil:
                     self.settle_on(VQ_LANES if self.n_features <= LANES_LIMIT and self.rounds <= 2 else VQ_PANELS)
                 return self.run(code_book, n_codes, False, job)
@@ -452,8 +462,8 @@ cdef class Nearest:
             if first < n_blocks:
                 with gil:
                     self.check_signals()
-        if job.path == VQ_INT8:
-            self.int8.quantized = self.int8.keeps_rows
+        if job.path == VQ_INTEGERS:
+            self.integers.quantized = self.integers.keeps_rows
         return 1
 
     cdef int check_signals(self) except -1:
@@ -469,8 +479,8 @@ cdef class Nearest:
         """A run has ended in the middle: neither bounds nor bytes nor codes are of one code book."""
         self.can_follow = False
         self.book.n_codes = 0
-        if self.wanted_path == VQ_INT8:
-            self.int8.quantized = False
+        if self.wanted_path == VQ_INTEGERS:
+            self.integers.quantized = False
 
     def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False, bint follow=False,
                bint check_finite=False):

@@ -188,7 +188,7 @@ static void pack_codes(vq_code_book *book, int path, ptrdiff_t first, ptrdiff_t 
             packed_row(book, k, -1, book->scores + k * book->n_features);
         if (book->int16_unit > 0)
             int16_pack(book, first, last);
-    } else if (path == VQ_INT8)
+    } else if (path == VQ_INTEGERS)
         for (ptrdiff_t k = first; k < last; k++)
             packed_row(book, k, 1, book->rows + k * book->n_features);
     else

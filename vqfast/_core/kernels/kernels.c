@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "additive.h"
-#include "int8.h"
+#include "integers.h"
 #include "lvq.h"
 #include "kernels.h"
 #include "simd.h"
@@ -30,13 +30,14 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "few.inc.h"
 #include "few_codes.inc.h"
 #include "tiles.inc.h"
-#if defined(__AVX512VNNI__)
-#define HAVE_INT8 1
-#include "int8_pack.inc.h"
-#include "int8_tiles.inc.h"
-#include "int8_bounds.inc.h"
+#if defined(__AVX2__)
+#define HAVE_INTEGERS 1
+#include "wide.h"
+#include "integers_pack.inc.h"
+#include "integers_tiles.inc.h"
+#include "integers_bounds.inc.h"
 #else
-#define HAVE_INT8 0
+#define HAVE_INTEGERS 0
 #endif
 #include "lvq_lanes.inc.h"
 
@@ -48,8 +49,8 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define LOAD8 load8_f32
 #include "obs.inc.h"
 #include "obs_passes.inc.h"
-#if HAVE_INT8
-#include "int8_obs.inc.h"
+#if HAVE_INTEGERS
+#include "integers_obs.inc.h"
 #endif
 #undef REAL
 #undef REAL_BITS
@@ -66,8 +67,8 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define LOAD8 load8_f64
 #include "obs.inc.h"
 #include "obs_passes.inc.h"
-#if HAVE_INT8
-#include "int8_obs.inc.h"
+#if HAVE_INTEGERS
+#include "integers_obs.inc.h"
 #endif
 
 #undef REAL
@@ -172,20 +173,21 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
         .move_changed = move_changed_##type,                                                                           \
     }
 
-#if HAVE_INT8
-static const vq_int8_kernels int8_kernels = {
-    .arrange = int8_arrange,
-    .pack = int8_pack,
-    .follow = int8_follow,
+#if HAVE_INTEGERS
+static const vq_integers_kernels integers_kernels = {
+    .quad = QUAD,
+    .arrange = integers_arrange,
+    .pack = integers_pack,
+    .follow = integers_follow,
     .typed =
         {
-            [VQ_FLOAT32] = {int8_quantize_f32, int8_assign_f32},
-            [VQ_FLOAT64] = {int8_quantize_f64, int8_assign_f64},
+            [VQ_FLOAT32] = {integers_quantize_f32, integers_assign_f32},
+            [VQ_FLOAT64] = {integers_quantize_f64, integers_assign_f64},
         },
 };
-#define INT8_KERNELS &int8_kernels
+#define INTEGERS_KERNELS &integers_kernels
 #else
-#define INT8_KERNELS NULL
+#define INTEGERS_KERNELS NULL
 #endif
 
 static const vq_tile_kernels tile_kernels = {
@@ -209,7 +211,7 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .roots = roots,
     .fixed_mean = fixed_mean,
     .peak = peak,
-    .int8 = INT8_KERNELS,
+    .integers = INTEGERS_KERNELS,
     .tiles = &tile_kernels,
     .lvq = lvq_kernels,
     .typed =

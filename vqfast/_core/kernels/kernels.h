@@ -52,7 +52,7 @@
 enum { VQ_FLOAT32 = 0, VQ_FLOAT64 = 1 };
 
 /* How a block of observations is compared with the code book. */
-enum { VQ_DIRECT = 0, VQ_LANES = 1, VQ_PANELS = 2, VQ_N_PATHS = 3, VQ_INT8 = 3 };
+enum { VQ_DIRECT = 0, VQ_LANES = 1, VQ_PANELS = 2, VQ_N_PATHS = 3, VQ_INTEGERS = 3 };
 
 enum {
     VQ_CANDIDATES = 15,     /* fills two cache lines, see vq_candidates */
@@ -78,7 +78,7 @@ typedef struct {
  *                      vectors; a missing code word is zero
  *  half_norms  (n_codes rounded up to whole vectors) float, |z|^2 / 2; +inf for a
  *              missing or non-finite code word
- *  rows        panels and int8: (n_codes, n_features) float, z
+ *  rows        panels and integers: (n_codes, n_features) float, z
  *  exact       few features: (n_groups, n_features, VQ_EXACT_GROUP) double, the
  *              code book with code words side by side; may be NULL for direct
  *  pairs       lanes: (n_codes, n_features / 2 rounded up, 2) int16, see int16.inc.h;
@@ -186,7 +186,7 @@ typedef struct {
                               uint8_t *touched);
 } vq_typed_kernels;
 
-typedef struct vq_int8_kernels vq_int8_kernels;         /* int8.h */
+typedef struct vq_integers_kernels vq_integers_kernels; /* integers.h */
 typedef struct vq_tile_kernels vq_tile_kernels;         /* tiles.h */
 typedef struct vq_lvq_kernels vq_lvq_kernels;           /* lvq.h */
 typedef struct vq_additive_kernels vq_additive_kernels; /* additive.h */
@@ -233,7 +233,7 @@ typedef struct {
      * the benchmark. Returns the number of floating-point operations of one. */
     double (*peak)(ptrdiff_t n_repetitions, float *sink);
 
-    const vq_int8_kernels *int8; /* NULL without 8-bit dot products */
+    const vq_integers_kernels *integers; /* NULL in the baseline */
     const vq_tile_kernels *tiles;
     const vq_lvq_kernels *lvq; /* [2], by element type */
     const vq_additive_kernels *additive;

@@ -1,50 +1,82 @@
-/* The int8 scan (int8.h): the code book in bytes, and how far its code words have come. */
+/* The integer scan (integers.h): the code book in bytes, and how far its code words have come. */
 
-enum { VECTOR = VQ_INT8_VECTOR, ROWS8 = VQ_INT8_ROWS, SLOT_BITS = 4, LARGEST_ENTRY = 4095 };
+enum { VECTOR = VQ_INTEGERS_VECTOR, ROWS8 = VQ_INTEGERS_ROWS, SLOT_BITS = 4, LARGEST_ENTRY = 4095 };
 enum { CERTAIN = 0, IN_DOUBT = 1, ALL_IN_DOUBT = 2 };
+/* Integers in a quad of four bytes. Those of observations are stored with an offset, for products
+ * of unsigned with signed bytes. */
+#if defined(__AVX512VNNI__)
+enum { QUAD = 4, LARGEST_INTEGER = 127, OFFSET = 128 };
+#else
+enum { QUAD = 2, LARGEST_INTEGER = 32767, OFFSET = 0 };
+/* Two vectors of integers no longer than this, and by as much as roundings add (64 + 0.05 %), have
+ * a product below 2^31. */
+#define LONGEST_INTEGERS 46200.0f
+#endif
 
 /* Rounding of a sum of d squares, relative. */
 INLINE float sum_rounding(ptrdiff_t d) { return (float)(d + 8) * 0x1p-24f; }
 
 /* ---- bytes --------------------------------------------------------------------- */
 
-INLINE __mmask16 first_lanes(ptrdiff_t n) { return n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1); }
-
 /* max |y|. */
 INLINE float longest_feature(const float *y, ptrdiff_t d)
 {
-    __m512 longest = _mm512_setzero_ps();
+    w16 longest = w_set(0);
     for (ptrdiff_t j = 0; j < d; j += 16)
-        longest = _mm512_max_ps(longest, _mm512_abs_ps(_mm512_maskz_loadu_ps(first_lanes(d - j), y + j)));
-    return _mm512_reduce_max_ps(longest);
+        longest = w_max(longest, w_abs(w_load_first(y + j, d - j < VECTOR ? d - j : VECTOR)));
+    return w_highest(longest);
 }
 
-/* The unit that brings the longest feature to 127; 0 for one too small to matter. */
-INLINE float unit_of(float longest) { return longest > 0x1p-100f ? longest / 127 : 0; }
-
-/* bytes[j] = (y[j] / unit to the nearest integer) ^ flip, padded with flip to whole quads.
- * Returns |y - unit * bytes|^2; sum and sq_norm are those of the integers. */
-INLINE float to_bytes(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float unit, int flip, void *bytes, int32_t *sum,
-                      float *sq_norm)
+/* The unit in which integers hold a vector of this longest feature and norm; 0 for one too small
+ * to matter. */
+INLINE float unit_of(float longest, float norm)
 {
-    const __m512 inverse = _mm512_set1_ps(unit > 0 ? 1 / unit : 0), back = _mm512_set1_ps(unit);
-    const __m512i most = _mm512_set1_epi32(127), least = _mm512_set1_epi32(-127);
-    __m512 sq_error = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-    __m512i total = _mm512_setzero_si512();
-    for (ptrdiff_t j = 0; j < 4 * n_quads; j += 16) {
-        __m512 value = _mm512_maskz_loadu_ps(d > j ? first_lanes(d - j) : 0, y + j);
-        __m512i integer = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
-        integer = _mm512_max_epi32(_mm512_min_epi32(integer, most), least);
-        __m512 whole = _mm512_cvtepi32_ps(integer), error = _mm512_fnmadd_ps(whole, back, value);
-        sq_error = _mm512_fmadd_ps(error, error, sq_error);
-        squares = _mm512_fmadd_ps(whole, whole, squares);
-        total = _mm512_add_epi32(total, integer);
-        integer = _mm512_xor_si512(integer, _mm512_set1_epi32(flip));
-        _mm_mask_storeu_epi8((char *)bytes + j, first_lanes(4 * n_quads - j), _mm512_cvtepi32_epi8(integer));
+#if defined(LONGEST_INTEGERS)
+    const float by_norm = norm / LONGEST_INTEGERS, by_feature = longest / LARGEST_INTEGER;
+    return longest > 0x1p-100f ? by_norm > by_feature ? by_norm : by_feature : 0;
+#else
+    (void)norm;
+    return longest > 0x1p-100f ? longest / LARGEST_INTEGER : 0;
+#endif
+}
+
+/* Some of sixteen integers. */
+INLINE void store_integers(void *p, ptrdiff_t n, w16i integers)
+{
+#if defined(__AVX512VNNI__)
+    _mm_mask_storeu_epi8(p, (__mmask16)(n < VECTOR ? (1u << n) - 1 : 0xffff), _mm512_cvtepi32_epi8(integers));
+#else
+    int16_t all[VECTOR];
+    wi_store_i16(n < VECTOR ? all : p, integers);
+    if (n < VECTOR)
+        memcpy(p, all, (size_t)n * sizeof *all);
+#endif
+}
+
+/* y / unit to the nearest integers, plus an offset, padded with it to whole quads.
+ * Returns |y - unit * integers|^2; sum and sq_norm are those of the integers. */
+INLINE float to_integers(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float unit, int offset, void *bytes,
+                         int32_t *sum, float *sq_norm)
+{
+    const w16 inverse = w_set(unit > 0 ? 1 / unit : 0), back = w_set(unit);
+    const w16i most = wi_set(LARGEST_INTEGER), least = wi_set(-LARGEST_INTEGER);
+    w16 sq_error = w_set(0), squares = w_set(0);
+    w16i total = wi_set(0);
+    const ptrdiff_t n = QUAD * n_quads;
+    for (ptrdiff_t j = 0; j < n; j += VECTOR) {
+        const ptrdiff_t left = d - j < VECTOR ? d - j : VECTOR;
+        w16 value = w_load_first(y + j, left > 0 ? left : 0);
+        w16i integer = wi_round(w_mul(value, inverse));
+        integer = wi_max(wi_min(integer, most), least);
+        w16 whole = w_from_int(integer), error = w_fnma(whole, back, value);
+        sq_error = w_fma(error, error, sq_error);
+        squares = w_fma(whole, whole, squares);
+        total = wi_add(total, integer);
+        store_integers((char *)bytes + j * 4 / QUAD, n - j, wi_add(integer, wi_set(offset)));
     }
-    *sum = _mm512_reduce_add_epi32(total);
-    *sq_norm = _mm512_reduce_add_ps(squares);
-    return _mm512_reduce_add_ps(sq_error);
+    *sum = wi_sum(total);
+    *sq_norm = w_sum(squares);
+    return w_sum(sq_error);
 }
 
 /* Codes by their place on the line between two far ones. */
@@ -89,7 +121,7 @@ static void bisect(const vq_code_book *book, int32_t *codes, ptrdiff_t n, float 
     bisect(book, codes + left, n - left, keys);
 }
 
-static void int8_arrange(const vq_code_book *book, float *keys, vq_int8_book *bytes)
+static void integers_arrange(const vq_code_book *book, float *keys, vq_integers_book *bytes)
 {
     bisect(book, bytes->order, book->n_codes, keys);
     for (ptrdiff_t p = 0; p < book->n_codes; p++)
@@ -97,29 +129,30 @@ static void int8_arrange(const vq_code_book *book, float *keys, vq_int8_book *by
 }
 
 /* One vector of codes. */
-static void int8_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_int8_book *bytes)
+static void integers_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_integers_book *bytes)
 {
     const ptrdiff_t d = book->n_features, n_quads = bytes->n_quads;
     const float rounding = 1 + sum_rounding(d);
     const int32_t *order = bytes->order + v * VECTOR;
-    int32_t quads[VQ_INT8_FEATURES / 4];
-    float longest = 0, sq_error = 0, sq_norm = 0;
+    int32_t quads[VQ_INTEGERS_FEATURES / QUAD];
+    float longest = 0, half_norm = 0, sq_error = 0, sq_norm = 0;
     for (int l = 0; l < VECTOR; l++)
         if (order[l] >= 0) {
-            float candidate = longest_feature(book->rows + order[l] * d, d);
+            float candidate = longest_feature(book->rows + order[l] * d, d), half = book->half_norms[order[l]];
             longest = candidate > longest ? candidate : longest;
+            half_norm = half > half_norm && half < INFINITY ? half : half_norm;
         }
-    const float unit = unit_of(longest);
+    const float unit = unit_of(longest, sqrtf(2 * half_norm));
     for (int l = 0; l < VECTOR; l++) {
         int32_t sum = 0;
         float error = 0, norm = 0;
         if (order[l] >= 0)
-            error = to_bytes(book->rows + order[l] * d, d, n_quads, unit, 0, quads, &sum, &norm);
+            error = to_integers(book->rows + order[l] * d, d, n_quads, unit, 0, quads, &sum, &norm);
         else
             memset(quads, 0, (size_t)n_quads * 4);
         for (ptrdiff_t t = 0; t < n_quads; t++)
             memcpy(bytes->codes + ((v * n_quads + t) * VECTOR + l) * 4, quads + t, 4);
-        bytes->starts[v * VECTOR + l] = -128 * sum;
+        bytes->starts[v * VECTOR + l] = -OFFSET * sum;
         bytes->half_norms[v * VECTOR + l] = order[l] >= 0 ? book->half_norms[order[l]] : INFINITY;
         sq_error = error > sq_error ? error : sq_error;
         sq_norm = norm > sq_norm ? norm : sq_norm;
@@ -129,23 +162,23 @@ static void int8_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_int8_book
     bytes->errors[v] = sqrtf(sq_error) * rounding * BOUND_UP + 0x1p-22f * bytes->norms[v];
 }
 
-static void int8_pack(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_int8_book *bytes)
+static void integers_pack(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *bytes)
 {
     for (ptrdiff_t v = first; v < last; v++)
-        int8_pack_vector(book, v, bytes);
+        integers_pack_vector(book, v, bytes);
 }
 
 /* ---- ways of the codes since the snapshots ---------------------------------------- */
 
 /* One code: its ways, and the snapshot of this round. Returns whether it has moved. */
-static int measure_code(const vq_code_book *book, ptrdiff_t code, const vq_int8_history *history)
+static int measure_code(const vq_code_book *book, ptrdiff_t code, const vq_integers_history *history)
 {
     const ptrdiff_t d = book->n_features, size = book->n_codes * d;
     const float *row = book->rows + code * d;
-    float *snapshots = history->snapshots + code * d, *ways = history->code_ways + code * VQ_INT8_SLOTS;
+    float *snapshots = history->snapshots + code * d, *ways = history->code_ways + code * VQ_INTEGERS_SLOTS;
     const int moved = history->last < 0 || memcmp(row, snapshots + history->last * size, (size_t)d * sizeof *row) != 0;
     if (history->last < 0)
-        memset(ways, 0, VQ_INT8_SLOTS * sizeof *ways);
+        memset(ways, 0, VQ_INTEGERS_SLOTS * sizeof *ways);
     else if (!moved)
         ways[history->last] = 0;
     else
@@ -156,25 +189,25 @@ static int measure_code(const vq_code_book *book, ptrdiff_t code, const vq_int8_
     return moved;
 }
 
-static void int8_follow(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, const vq_int8_history *history,
-                        vq_int8_book *bytes)
+static void integers_follow(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last,
+                            const vq_integers_history *history, vq_integers_book *bytes)
 {
     const ptrdiff_t width = bytes->span * VECTOR;
     for (ptrdiff_t g = first; g < last; g++) {
-        float *ways = history->ways + g * VQ_INT8_SLOTS;
+        float *ways = history->ways + g * VQ_INTEGERS_SLOTS;
         int moved = history->last < 0;
-        memset(ways, 0, VQ_INT8_SLOTS * sizeof *ways);
+        memset(ways, 0, VQ_INTEGERS_SLOTS * sizeof *ways);
         for (ptrdiff_t p = g * width; p < (g + 1) * width; p++) {
             const ptrdiff_t code = bytes->order[p];
             if (code < 0)
                 continue;
             moved |= measure_code(book, code, history);
             for (int s = 0; s < history->n_slots; s++) {
-                float way = history->code_ways[code * VQ_INT8_SLOTS + s];
+                float way = history->code_ways[code * VQ_INTEGERS_SLOTS + s];
                 ways[s] = way > ways[s] ? way : ways[s];
             }
         }
         for (ptrdiff_t v = g * bytes->span; moved && v < (g + 1) * bytes->span; v++)
-            int8_pack_vector(book, v, bytes);
+            integers_pack_vector(book, v, bytes);
     }
 }

@@ -1,4 +1,4 @@
-"""The int8 scan: choices by shape, bounds, fallbacks; its answers are also in test_kernels,
+"""The integer scan: choices by shape, bounds, fallbacks; its answers are also in test_kernels,
 test_exact and test_lloyd."""
 
 import numpy as np
@@ -6,14 +6,12 @@ import pytest
 import reference
 
 from vqfast._core.lloyd import Means, lloyd
-from vqfast._core.nearest import Nearest, paths_of
-
-pytestmark = pytest.mark.skipif("int8" not in paths_of(), reason="no 8-bit dot products here")
+from vqfast._core.nearest import Nearest
 
 
-def trajectory(obs, start, n_rounds, *, path=None, workers=1):
+def trajectory(obs, start, n_rounds, isa=None, *, path=None, workers=1):
     """Codes after every round, the final code book, and the search."""
-    search = Nearest(obs, len(start), workers, None, path, rounds=n_rounds)
+    search = Nearest(obs, len(start), workers, isa, path, rounds=n_rounds)
     means, book, all_codes = Means(search), np.array(start, dtype="f8"), []
     codes, members = np.zeros(len(obs), dtype=np.int32), np.zeros(len(start), dtype=bool)
     for i in range(n_rounds):
@@ -73,68 +71,69 @@ KINDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [None, "int8"], ids=["chosen", "forced"])
+@pytest.mark.parametrize("path", [None, "integers"], ids=["chosen", "forced"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda function: function.__name__)
-def test_every_round_of_a_fit(kind, path, dtype, workers, rng):
+def test_every_round_of_a_fit(kind, path, integer_isa, dtype, workers, rng):
     """Against the double formula for every pair, with more rounds than there are snapshots."""
     obs = kind(900, 52, dtype, rng)
     start = obs[rng.choice(900, 70, replace=False)]
     expected, expected_book, _ = trajectory(obs, start, 18, path="direct")
-    found, book, _ = trajectory(obs, start, 18, path=path, workers=workers)
+    found, book, _ = trajectory(obs, start, 18, integer_isa, path=path, workers=workers)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(book, expected_book)
 
 
 @pytest.mark.parametrize("n_features", [41, 63, 64, 65, 127, 200])
 @pytest.mark.parametrize("n_codes", [64, 65, 79, 80, 81, 150])
-def test_tails(n_features, n_codes, dtype, rng):
+def test_tails(n_features, n_codes, integer_isa, dtype, rng):
     obs = clusters(333, n_features, dtype, rng)
     book = clusters(n_codes, n_features, np.dtype("f8"), rng)
     codes = np.zeros(333, dtype=np.int32)
-    Nearest(obs, n_codes, 1, None, "int8").assign(book, codes)
+    Nearest(obs, n_codes, 1, integer_isa, "integers").assign(book, codes)
     np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])
 
 
-def test_it_is_taken_and_saves_work(rng):
+def test_it_is_taken_and_saves_work(integer_isa, rng):
     obs = clusters(6000, 128, np.dtype("f4"), rng)
-    _, _, search = trajectory(obs, obs[:128], 25)
-    assert search.int8 is not None
-    assert search.int8.keeps_bounds
-    assert search.int8.share_needed() < 0.2
+    _, _, search = trajectory(obs, obs[:128], 25, integer_isa)
+    assert search.integers is not None
+    assert search.integers.keeps_bounds
+    assert search.integers.share_needed() < 0.2
 
 
-def test_two_vectors_a_bound(rng):
+@pytest.mark.parametrize(("n_codes", "span"), [(600, {1}), (1200, {1, 2}), (1800, {2, 4})])
+def test_vectors_share_a_bound(n_codes, span, integer_isa, rng):
     """Many codes for few features: bounds must share, or take more memory than the data."""
-    obs = clusters(24_000, 48, np.dtype("f4"), rng)
-    start = obs[rng.choice(24_000, 1200, replace=False)]
-    found, book, search = trajectory(obs, start, 9, workers=2)
-    assert search.int8.keeps_bounds
-    assert search.int8.span == 2
-    expected, expected_book, _ = trajectory(obs, start, 9, path="panels", workers=2)
+    obs = clusters(48_000, 64, np.dtype("f4"), rng)
+    start = obs[rng.choice(48_000, n_codes, replace=False)]
+    found, book, search = trajectory(obs, start, 5, integer_isa, workers=2)
+    assert search.integers.keeps_bounds
+    assert search.integers.span in span
+    expected, expected_book, _ = trajectory(obs, start, 5, path="panels", workers=2)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(book, expected_book)
 
 
-def test_without_room_for_bounds(rng):
+def test_without_room_for_bounds(integer_isa, rng):
     obs = clusters(3700, 48, np.dtype("f4"), rng)
-    found, _, search = trajectory(obs, obs[:900], 4)
-    assert not search.int8.keeps_bounds
+    found, _, search = trajectory(obs, obs[:900], 4, integer_isa)
+    assert not search.integers.keeps_bounds
     np.testing.assert_array_equal(found, trajectory(obs, obs[:900], 4, path="direct")[0])
 
 
-def test_many_hits_fall_back_to_panels(dtype, rng):
+def test_many_hits_fall_back_to_panels(integer_isa, dtype, rng):
     obs = rng.normal(size=(6000, 64)).astype(dtype)
     obs[:, 7] = rng.choice([-1e4, 1e4], 6000)  # bytes hold nothing but that
-    found, book, search = trajectory(obs, obs[:300], 4)
-    assert search.int8 is None
+    found, book, search = trajectory(obs, obs[:300], 4, integer_isa)
+    assert search.integers is None
     expected, expected_book, _ = trajectory(obs, obs[:300], 4, path="panels")
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(book, expected_book)
 
 
-def test_several_runs_share_the_bytes(dtype, rng):
+def test_several_runs_share_the_integers(integer_isa, dtype, rng):
     obs = clusters(700, 60, dtype, rng)
-    search = Nearest(obs, 80, 1, None, "int8", rounds=10)
+    search = Nearest(obs, 80, 1, integer_isa, "integers", rounds=10)
     for seed in range(4):
         start = obs[np.random.default_rng(seed).choice(700, 80, replace=False)].astype("f8")
         book, codes = start.copy(), np.zeros(700, dtype=np.int32)
@@ -144,28 +143,39 @@ def test_several_runs_share_the_bytes(dtype, rng):
         np.testing.assert_array_equal(book, expected)
 
 
-def test_all_codes_equal(dtype, rng):
+def test_all_codes_equal(integer_isa, dtype, rng):
     obs = clusters(100, 50, dtype, rng)
     codes = np.ones(100, dtype=np.int32)
-    Nearest(obs, 64, 1, None, "int8").assign(np.repeat(obs[:1].astype("f8"), 64, axis=0), codes)
+    Nearest(obs, 64, 1, integer_isa, "integers").assign(np.repeat(obs[:1].astype("f8"), 64, axis=0), codes)
     assert not codes.any()
 
 
-def test_restarts_keep_the_scan(rng):
+def test_restarts_keep_the_scan(integer_isa, rng):
     obs = clusters(8000, 64, np.dtype("f4"), rng)
-    search, means = Nearest(obs, 128, 1, rounds=1000), None
+    search, means = Nearest(obs, 128, 1, integer_isa, rounds=1000), None
     for seed in range(3):
         means = Means(search)
         start = obs[np.random.default_rng(seed).choice(8000, 128, replace=False)].astype("f8")
         lloyd(search, means, start, np.zeros(8000, dtype=np.int32), 15)
-        assert search.int8 is not None
+        assert search.integers is not None
 
 
-def test_a_code_word_that_comes_back(dtype, rng):
+def test_a_code_word_that_comes_back(integer_isa, dtype, rng):
     """From nowhere to the middle of the data."""
     obs, book = clusters(500, 64, dtype, rng), rng.normal(size=(80, 64))
-    search, codes = Nearest(obs, 80, 1, None, "int8", rounds=20), np.zeros(500, dtype=np.int32)
+    search, codes = Nearest(obs, 80, 1, integer_isa, "integers", rounds=20), np.zeros(500, dtype=np.int32)
     for i, value in enumerate((np.nan, 0.0, np.inf, 0.1, 0.2)):
         book[5] = value
         search.assign(book, codes, follow=i > 0)
         np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])
+
+
+@pytest.mark.parametrize("n_features", [64, 3000, 16384])
+def test_sums_of_products_stay_in_range(n_features, integer_isa, dtype, rng):
+    """All features as large as can be, and code words along the observations and against them."""
+    signs = rng.choice([-1.0, 1.0], n_features)
+    obs = (rng.uniform(0.98, 1, (90, 1)) * signs * rng.uniform(1 - 1e-3, 1, (90, n_features))).astype(dtype)
+    book = np.concatenate([obs[:40], -obs[40:80]]).astype("f8")
+    codes = np.zeros(90, dtype=np.int32)
+    Nearest(obs, 80, 1, integer_isa, "integers").assign(book, codes)
+    np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])

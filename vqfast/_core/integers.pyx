@@ -1,4 +1,4 @@
-"""The int8 scan of a set of observations: bytes, bounds and what they cost in memory."""
+"""The integer scan of a set of observations: bytes, bounds and what they cost in memory."""
 from cython.parallel cimport parallel, threadid
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memset
@@ -19,8 +19,14 @@ cdef Py_ssize_t PACK_STEP = 8
 cdef Py_ssize_t PACK_ELEMENTS = 1 << 15
 
 
-cdef class Int8:
-    """One set of observations for the int8 scan.
+cdef Py_ssize_t positions_of(Py_ssize_t n_codes) noexcept:
+    """Places for code words: whole groups of the widest span."""
+    cdef Py_ssize_t width = VQ_INTEGERS_SPAN * VQ_INTEGERS_VECTOR
+    return (n_codes + width - 1) // width * width
+
+
+cdef class Integers:
+    """One set of observations for the integer scan.
 
     For a fit (rounds above 2) it keeps the bytes of the observations and the bounds, if they
     and the snapshots of the code book take no more memory than the observations; otherwise
@@ -33,7 +39,7 @@ cdef class Int8:
     cdef Py_ssize_t layout(self, char *base) noexcept:
         """Place every array after base; with base NULL only the size that it returns counts."""
         cdef char *cursor = base
-        cdef Py_ssize_t positions = (self.n_codes + 63) // 32 * 32, vectors = positions // VQ_INT8_VECTOR
+        cdef Py_ssize_t positions = positions_of(self.n_codes), vectors = positions // VQ_INTEGERS_VECTOR
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows
         cdef Py_ssize_t rows = n_blocks * self.block_rows, size = self.n_codes * self.n_features
         cdef Py_ssize_t groups = vectors // self.bytes.span
@@ -46,8 +52,8 @@ cdef class Int8:
         self.bytes.units = <float *>vq_take(&cursor, 4 * vectors)
         self.bytes.norms = <float *>vq_take(&cursor, 4 * vectors)
         self.bytes.errors = <float *>vq_take(&cursor, 4 * vectors)
-        self.scratch = <vq_int8_scratch *>vq_take(&cursor, self.workers * sizeof(vq_int8_scratch))
-        self.rows = <vq_int8_rows *>vq_take(&cursor, self.workers * sizeof(vq_int8_rows))
+        self.scratch = <vq_integers_scratch *>vq_take(&cursor, self.workers * sizeof(vq_integers_scratch))
+        self.rows = <vq_integers_rows *>vq_take(&cursor, self.workers * sizeof(vq_integers_rows))
         for w in range(self.workers):
             self.layout_worker(&cursor, base != NULL, w)
         if self.keeps_rows:
@@ -62,15 +68,15 @@ cdef class Int8:
             self.upper = <float *>vq_take(&cursor, 4 * rows)
             self.n_needed = <int64_t *>vq_take(&cursor, 8 * n_blocks)
             self.history.snapshots = <float *>vq_take(&cursor, 4 * self.history.n_slots * size)
-            self.history.code_ways = <float *>vq_take(&cursor, 4 * VQ_INT8_SLOTS * self.n_codes)
-            self.history.ways = <float *>vq_take(&cursor, 4 * VQ_INT8_SLOTS * groups)
+            self.history.code_ways = <float *>vq_take(&cursor, 4 * VQ_INTEGERS_SLOTS * self.n_codes)
+            self.history.ways = <float *>vq_take(&cursor, 4 * VQ_INTEGERS_SLOTS * groups)
             self.history.steps = <float *>vq_take(&cursor, 4 * self.n_codes)
         return cursor - base
 
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept:
-        cdef vq_int8_scratch scratch
-        cdef vq_int8_rows rows
-        cdef Py_ssize_t n = self.block_rows, vectors = (self.n_codes + 63) // 32 * 2
+        cdef vq_integers_scratch scratch
+        cdef vq_integers_rows rows
+        cdef Py_ssize_t n = self.block_rows, vectors = positions_of(self.n_codes) // VQ_INTEGERS_VECTOR
         memset(&scratch, 0, sizeof(scratch))
         memset(&rows, 0, sizeof(rows))
         scratch.row = <float *>vq_take(cursor, 4 * self.n_features)
@@ -83,13 +89,13 @@ cdef class Int8:
         scratch.codes = <int32_t *>vq_take(cursor, 4 * n)
         scratch.in_doubt = <uint8_t *>vq_take(cursor, n)
         scratch.limits = <float *>vq_take(cursor, 4 * n)
-        scratch.facts = <float *>vq_take(cursor, 4 * n * VQ_INT8_FACTS)
+        scratch.facts = <float *>vq_take(cursor, 4 * n * VQ_INTEGERS_FACTS)
         scratch.upper = <float *>vq_take(cursor, 4 * n)
         scratch.inverses = <float *>vq_take(cursor, 4 * n)
         scratch.heights = <float *>vq_take(cursor, 4 * n)
         scratch.list = <int32_t *>vq_take(cursor, 4 * (n + 16))
-        scratch.hit_capacity = (n + 16) * VQ_INT8_HITS
-        scratch.hits = <vq_int8_hit *>vq_take(cursor, sizeof(vq_int8_hit) * scratch.hit_capacity)
+        scratch.hit_capacity = (n + 16) * VQ_INTEGERS_HITS
+        scratch.hits = <vq_integers_hit *>vq_take(cursor, sizeof(vq_integers_hit) * scratch.hit_capacity)
         if not self.keeps_rows:
             rows.bytes = <uint8_t *>vq_take(cursor, n * 4 * self.bytes.n_quads)
             rows.units = <float *>vq_take(cursor, 4 * n)
@@ -102,9 +108,9 @@ cdef class Int8:
 
     cdef void set_codes(self, const vq_code_book *book) noexcept nogil:
         """The order of the code words in the vectors."""
-        cdef Py_ssize_t p, width = VQ_INT8_VECTOR * self.bytes.span, n_codes = book.n_codes
+        cdef Py_ssize_t p, width = VQ_INTEGERS_VECTOR * self.bytes.span, n_codes = book.n_codes
         self.bytes.n_vectors = (n_codes + width - 1) // width * self.bytes.span
-        for p in range(self.bytes.n_vectors * VQ_INT8_VECTOR):
+        for p in range(self.bytes.n_vectors * VQ_INTEGERS_VECTOR):
             self.bytes.order[p] = p if p < n_codes else -1
         for p in range(n_codes):
             self.bytes.positions[p] = p
@@ -171,8 +177,8 @@ cdef class Int8:
     cdef void run_block(self, const vq_obs *obs, Py_ssize_t block, Py_ssize_t n_rows, const vq_code_book *book,
                         vq_scratch *exact, int worker, int32_t *codes) noexcept nogil:
         cdef Py_ssize_t first = block * self.block_rows
-        cdef vq_int8_rows rows = self.rows[worker]
-        cdef vq_int8_bounds bounds
+        cdef vq_integers_rows rows = self.rows[worker]
+        cdef vq_integers_bounds bounds
         if self.keeps_rows:
             rows.bytes = self.kept.bytes + first * 4 * self.bytes.n_quads
             rows.units = self.kept.units + first
@@ -198,26 +204,26 @@ cdef class Int8:
                           self.scratch + worker, self.round.warm, codes)
 
 
-cdef Int8 new_int8(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py_ssize_t n_features,
-                   Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced):
-    """An Int8 for up to n_codes code words; block_rows is a multiple of 16.
+cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py_ssize_t n_features,
+                           Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced):
+    """An Integers for up to n_codes code words; block_rows is a multiple of 16.
 
     forced is for tests: bounds are kept whatever they cost.
     """
-    cdef Int8 self = Int8.__new__(Int8)
+    cdef Integers self = Integers.__new__(Integers)
     cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, span, left, snapshot, slots
     cdef Py_ssize_t budget = KEPT_BYTES if forced else min(KEPT_BYTES, itemsize * n_obs * n_features)
-    self.kernels = <const vq_int8_kernels *>kernels.int8
+    self.kernels = <const vq_integers_kernels *>kernels.integers
     self.typed = &self.kernels.typed[obs_type]
     self.n_obs, self.n_features, self.n_codes = n_obs, n_features, n_codes
     self.block_rows, self.workers = block_rows, workers
-    self.bytes.n_quads = (n_features + 3) // 4
+    self.bytes.n_quads = (n_features + self.kernels.quad - 1) // self.kernels.quad
     self.bytes.span = 1
     left = budget - n_obs * (4 * self.bytes.n_quads + 16)
     self.keeps_rows = rounds > 2 and left >= 0
     snapshot = max(1, 4 * n_codes * n_features)
-    for span in range(VQ_INT8_SPAN, 0, -1):
-        slots = (left - n_obs * (2 * ((n_codes + 63) // 32 * 2) // span + 8)) // snapshot
+    for span in (VQ_INTEGERS_SPAN, 2, 1):
+        slots = (left - n_obs * (2 * (positions_of(n_codes) // VQ_INTEGERS_VECTOR) // span + 8)) // snapshot
         if self.keeps_rows and slots >= LEAST_SLOTS:
             self.keeps_bounds = True
             self.bytes.span = span

@@ -1,7 +1,7 @@
-/* The parts of the int8 scan that read observations, for one element type (see obs.inc.h). */
+/* The parts of the integer scan that read observations, for one element type (see obs.inc.h). */
 
-static void TYPED(int8_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, ptrdiff_t n_quads,
-                                 float *y, vq_int8_rows *rows)
+static void TYPED(integers_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, ptrdiff_t n_quads,
+                                     float *y, vq_integers_rows *rows)
 {
     const ptrdiff_t d = book->n_features;
     const float rounding = sum_rounding(d);
@@ -12,13 +12,13 @@ static void TYPED(int8_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_c
         TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
         sq_norm = inner_product(y, y, d);
         if (!(sq_norm < 0x1p100f)) { /* decided in double; the bytes must only be there */
-            memset(bytes, 128, (size_t)(4 * n_quads));
+            memset(bytes, OFFSET, (size_t)(4 * n_quads));
             rows->units[i] = rows->errors[i] = rows->sq_norms[i] = 0;
             rows->norms[i] = INFINITY;
             continue;
         }
-        rows->units[i] = unit_of(longest_feature(y, d));
-        float sq_error = to_bytes(y, d, n_quads, rows->units[i], 128, bytes, &sum, &sq_bytes);
+        rows->units[i] = unit_of(longest_feature(y, d), sqrtf(sq_norm));
+        float sq_error = to_integers(y, d, n_quads, rows->units[i], OFFSET, bytes, &sum, &sq_bytes);
         rows->errors[i] = sqrtf(sq_error) * (1 + rounding) * BOUND_UP;
         rows->norms[i] = sqrtf(sq_norm) * (1 + rounding) * BOUND_UP;
         rows->sq_norms[i] = sq_norm * (1 - rounding);
@@ -26,7 +26,7 @@ static void TYPED(int8_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_c
 }
 
 /* Packed distance of an observation to a packed code. */
-INLINE float TYPED(int8_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, ptrdiff_t code, float *y)
+INLINE float TYPED(integers_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, ptrdiff_t code, float *y)
 {
     const ptrdiff_t d = book->n_features;
     const REAL *x = TYPED(row)(obs, i), *shift = TYPED_SHIFT(book);
@@ -35,30 +35,30 @@ INLINE float TYPED(int8_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book
         TYPED(load_row)(x, obs->feature_stride, book, shift, y);
         return sqrtf(sq_dist_packed(y, z, d));
     }
-    __m512 sums[4] = {{0}};
+    w16 sums[4] = {w_set(0), w_set(0), w_set(0), w_set(0)};
     ptrdiff_t j = 0;
     for (; j + 64 <= d; j += 64)
 #pragma GCC unroll 4
         for (int c = 0; c < 4; c++) {
-            __m512 t = TYPED(packed16)(x + j + 16 * c, shift + j + 16 * c, book->scale, z + j + 16 * c);
-            sums[c] = _mm512_fmadd_ps(t, t, sums[c]);
+            w16 t = TYPED(packed16)(x + j + 16 * c, shift + j + 16 * c, book->scale, z + j + 16 * c);
+            sums[c] = w_fma(t, t, sums[c]);
         }
     for (; j + 16 <= d; j += 16) {
-        __m512 t = TYPED(packed16)(x + j, shift + j, book->scale, z + j);
-        sums[0] = _mm512_fmadd_ps(t, t, sums[0]);
+        w16 t = TYPED(packed16)(x + j, shift + j, book->scale, z + j);
+        sums[0] = w_fma(t, t, sums[0]);
     }
     float rest = 0;
     for (; j < d; j++) {
         float t = (float)((x[j] - shift[j]) * (REAL)book->scale) - z[j];
         rest += t * t;
     }
-    sums[0] = _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
-    return sqrtf(_mm512_reduce_add_ps(sums[0]) + rest);
+    sums[0] = w_add(w_add(sums[0], sums[1]), w_add(sums[2], sums[3]));
+    return sqrtf(w_sum(sums[0]) + rest);
 }
 
 /* Lines of the rows that the next observations will need. */
-INLINE void TYPED(int8_prefetch)(const vq_obs *obs, const vq_code_book *book, const vq_int8_book *bytes,
-                                 const vq_int8_rows *rows, ptrdiff_t i, ptrdiff_t code)
+INLINE void TYPED(integers_prefetch)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *bytes,
+                                     const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t code)
 {
     const ptrdiff_t d = book->n_features;
     const char *x = (const char *)TYPED(row)(obs, i);
@@ -71,15 +71,16 @@ INLINE void TYPED(int8_prefetch)(const vq_obs *obs, const vq_code_book *book, co
 }
 
 /* Distances of the hits that have none yet; they lower the bounds of their groups. */
-static void TYPED(int8_score)(const vq_obs *obs, const vq_code_book *book, const vq_int8_book *bytes,
-                              const vq_int8_rows *rows, const vq_int8_bounds *bounds, vq_int8_scratch *scratch)
+static void TYPED(integers_score)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *bytes,
+                                  const vq_integers_rows *rows, const vq_integers_bounds *bounds,
+                                  vq_integers_scratch *scratch)
 {
     const float rounding = dist_rounding(book->n_features);
     for (ptrdiff_t h = scratch->n_scored; h < scratch->n_hits; h++) {
-        vq_int8_hit *hit = scratch->hits + h;
+        vq_integers_hit *hit = scratch->hits + h;
         const ptrdiff_t i = hit->row;
         const float spare = DIST_SPARE * (rows->norms[i] + book->longest);
-        const float dist = TYPED(int8_dist)(obs, i, book, hit->code, scratch->row), best = scratch->dists[i];
+        const float dist = TYPED(integers_dist)(obs, i, book, hit->code, scratch->row), best = scratch->dists[i];
         const float nearer = dist < best ? dist : best, farther = dist < best ? best : dist;
         const int apart = farther * (1 - rounding) - spare > nearer * (1 + rounding) + spare;
         hit->dist = dist;
@@ -101,25 +102,27 @@ static void TYPED(int8_score)(const vq_obs *obs, const vq_code_book *book, const
 }
 
 /* A list of rows and a group of n_vectors vectors of codes from v on. */
-static void TYPED(int8_scan)(const vq_obs *obs, const vq_code_book *book, const vq_int8_book *bytes,
-                             const vq_int8_rows *rows, const vq_int8_bounds *bounds, ptrdiff_t n, ptrdiff_t v,
-                             int n_vectors, vq_int8_scratch *scratch)
+static void TYPED(integers_scan)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *bytes,
+                                 const vq_integers_rows *rows, const vq_integers_bounds *bounds, ptrdiff_t n,
+                                 ptrdiff_t v, int n_vectors, vq_integers_scratch *scratch)
 {
     for (ptrdiff_t i = 0; i < n; i += ROWS8) {
-        if (n_vectors == 1)
-            listed_tile(bytes, rows, scratch->list + i, n - i, v, 1, bounds, scratch);
-        else
-            listed_tile(bytes, rows, scratch->list + i, n - i, v, 2, bounds, scratch);
-        if (scratch->n_hits > scratch->hit_capacity - ROWS8 * 2 * VECTOR)
-            TYPED(int8_score)(obs, book, bytes, rows, bounds, scratch);
+        switch (n_vectors) { /* constants, so that the sums stay in registers */
+        case 1: listed_tile(bytes, rows, scratch->list + i, n - i, v, 1, bounds, scratch); break;
+        case 2: listed_tile(bytes, rows, scratch->list + i, n - i, v, 2, bounds, scratch); break;
+        default: listed_tile(bytes, rows, scratch->list + i, n - i, v, 4, bounds, scratch);
+        }
+        if (scratch->n_hits > scratch->hit_capacity - ROWS8 * VQ_INTEGERS_SPAN * VECTOR)
+            TYPED(integers_score)(obs, book, bytes, rows, bounds, scratch);
     }
-    TYPED(int8_score)(obs, book, bytes, rows, bounds, scratch);
+    TYPED(integers_score)(obs, book, bytes, rows, bounds, scratch);
 }
 
 /* The first round: all pairs. */
-static void TYPED(int8_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_int8_book *bytes,
-                              const vq_int8_rows *rows, const vq_int8_bounds *bounds, ptrdiff_t row_step, int warm,
-                              const int32_t *codes, vq_int8_scratch *scratch)
+static void TYPED(integers_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                                  const vq_integers_book *bytes, const vq_integers_rows *rows,
+                                  const vq_integers_bounds *bounds, ptrdiff_t row_step, int warm, const int32_t *codes,
+                                  vq_integers_scratch *scratch)
 {
     scan_first(bytes, rows, n_rows, row_step, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
@@ -127,7 +130,7 @@ static void TYPED(int8_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
         scratch->codes[i] = bytes->order[scratch->own[i]];
         if (!(book->half_norms[scratch->codes[i]] < INFINITY)) /* no code word at all, or a bad guess */
             scratch->in_doubt[i] = ALL_IN_DOUBT;
-        scratch->own_dists[i] = TYPED(int8_dist)(obs, i, book, scratch->codes[i], scratch->row);
+        scratch->own_dists[i] = TYPED(integers_dist)(obs, i, book, scratch->codes[i], scratch->row);
     }
     finish_own(book, rows, row_step, NULL, scratch);
     if (bounds)
@@ -135,16 +138,16 @@ static void TYPED(int8_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
     gather_facts(rows, row_step, scratch);
     for (ptrdiff_t g = 0; g < bytes->n_vectors / bytes->span; g++) {
         ptrdiff_t n = list_second(bytes, rows, row_step, g, scratch);
-        TYPED(int8_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
+        TYPED(integers_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
     }
 }
 
 /* A later round: the own codes of the rows that need it, then the pairs that the bounds do not
  * exclude. Where the last round needed little, a row is passed over while its old distance and
  * its code's step stay below all bounds. */
-static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_int8_book *bytes,
-                              const vq_int8_rows *rows, const vq_int8_bounds *bounds, const int32_t *codes,
-                              vq_int8_scratch *scratch)
+static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                                  const vq_integers_book *bytes, const vq_integers_rows *rows,
+                                  const vq_integers_bounds *bounds, const int32_t *codes, vq_integers_scratch *scratch)
 {
     const ptrdiff_t n_groups = bytes->n_vectors / bytes->span;
     const int lazy = *bounds->n_needed < 4 * n_rows;
@@ -156,7 +159,7 @@ static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
         scratch->own[i] = bytes->positions[codes[i]];
         scratch->codes[i] = codes[i];
         if (i + ahead < n_rows)
-            TYPED(int8_prefetch)(obs, book, bytes, rows, i + ahead, codes[i + ahead]);
+            TYPED(integers_prefetch)(obs, book, bytes, rows, i + ahead, codes[i + ahead]);
         if (lazy) {
             bounds->upper[i] = (bounds->upper[i] + bounds->steps[codes[i]]) * BOUND_UP;
             if (bounds->upper[i] < scratch->best[i]) {
@@ -164,7 +167,7 @@ static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
                 continue;
             }
         }
-        scratch->own_dists[i] = TYPED(int8_dist)(obs, i, book, codes[i], scratch->row);
+        scratch->own_dists[i] = TYPED(integers_dist)(obs, i, book, codes[i], scratch->row);
     }
     finish_own(book, rows, bounds->row_step, lazy ? scratch->best : NULL, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++)
@@ -174,14 +177,15 @@ static void TYPED(int8_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
     for (ptrdiff_t g = 0; g < n_groups; g++) {
         ptrdiff_t n = list_bounded(bounds, g, lazy, scratch);
         n_needed += n;
-        TYPED(int8_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
+        TYPED(integers_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
     }
     *bounds->n_needed = n_needed;
 }
 
 /* The code of an observation that is in doubt. */
-static int32_t TYPED(int8_decide)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_int8_book *bytes,
-                                  const vq_int8_rows *rows, double *row, const vq_int8_scratch *scratch)
+static int32_t TYPED(integers_decide)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book,
+                                      const vq_integers_book *bytes, const vq_integers_rows *rows, double *row,
+                                      const vq_integers_scratch *scratch)
 {
     const float rounding = dist_rounding(book->n_features), spare = DIST_SPARE * (rows->norms[i] + book->longest);
     const float most = scratch->dists[i] * (1 + rounding) + spare;
@@ -199,9 +203,10 @@ static int32_t TYPED(int8_decide)(const vq_obs *obs, ptrdiff_t i, const vq_code_
     return nearest_candidate(TYPED(widen)(obs, i, book->n_features, row), book, &candidates);
 }
 
-static void TYPED(int8_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_int8_book *bytes,
-                               const vq_int8_rows *rows, const vq_int8_bounds *bounds, vq_scratch *exact,
-                               vq_int8_scratch *scratch, int warm, int32_t *codes)
+static void TYPED(integers_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                                   const vq_integers_book *bytes, const vq_integers_rows *rows,
+                                   const vq_integers_bounds *bounds, vq_scratch *exact, vq_integers_scratch *scratch,
+                                   int warm, int32_t *codes)
 {
     const ptrdiff_t row_step = (n_rows + 15) / 16 * 16, d = book->n_features;
     const int follow = bounds && !bounds->first_round;
@@ -213,12 +218,12 @@ static void TYPED(int8_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_cod
             scratch->inverses[i] = bounds->units[i] > 0 ? BOUND_DOWN / bounds->units[i] : 0;
     }
     if (follow)
-        TYPED(int8_later)(obs, n_rows, book, bytes, rows, bounds, codes, scratch);
+        TYPED(integers_later)(obs, n_rows, book, bytes, rows, bounds, codes, scratch);
     else
-        TYPED(int8_first)(obs, n_rows, book, bytes, rows, bounds, row_step, warm, codes, scratch);
+        TYPED(integers_first)(obs, n_rows, book, bytes, rows, bounds, row_step, warm, codes, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         const int32_t old = bytes->order[scratch->own[i]];
-        codes[i] = scratch->in_doubt[i] ? TYPED(int8_decide)(obs, i, book, bytes, rows, exact->row, scratch)
+        codes[i] = scratch->in_doubt[i] ? TYPED(integers_decide)(obs, i, book, bytes, rows, exact->row, scratch)
                                         : scratch->codes[i];
         if (bounds && codes[i] != old) { /* the bound of its group has left the old code out */
             const float spare = DIST_SPARE * (rows->norms[i] + book->longest);

@@ -3,17 +3,17 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint16_t, uint8_t
 from .kernels cimport vq_code_book, vq_kernels, vq_obs, vq_scratch
 from .team cimport vq_team
 
-cdef extern from "int8.h" nogil:
+cdef extern from "integers.h" nogil:
     enum:
-        VQ_INT8_VECTOR
-        VQ_INT8_ROWS
-        VQ_INT8_SLOTS
-        VQ_INT8_SPAN
-        VQ_INT8_FEATURES
-        VQ_INT8_FACTS
-        VQ_INT8_HITS
+        VQ_INTEGERS_VECTOR
+        VQ_INTEGERS_ROWS
+        VQ_INTEGERS_SLOTS
+        VQ_INTEGERS_SPAN
+        VQ_INTEGERS_FEATURES
+        VQ_INTEGERS_FACTS
+        VQ_INTEGERS_HITS
 
-    ctypedef struct vq_int8_book:
+    ctypedef struct vq_integers_book:
         Py_ssize_t n_vectors
         Py_ssize_t n_quads
         Py_ssize_t span
@@ -26,14 +26,14 @@ cdef extern from "int8.h" nogil:
         float *norms
         float *errors
 
-    ctypedef struct vq_int8_rows:
+    ctypedef struct vq_integers_rows:
         uint8_t *bytes
         float *units
         float *errors
         float *norms
         float *sq_norms
 
-    ctypedef struct vq_int8_history:
+    ctypedef struct vq_integers_history:
         float *snapshots
         int n_slots
         int last
@@ -42,7 +42,7 @@ cdef extern from "int8.h" nogil:
         float *ways
         float *steps
 
-    ctypedef struct vq_int8_bounds:
+    ctypedef struct vq_integers_bounds:
         uint16_t *lower
         Py_ssize_t row_step
         float *units
@@ -54,10 +54,10 @@ cdef extern from "int8.h" nogil:
         int reused
         int first_round
 
-    ctypedef struct vq_int8_hit:
+    ctypedef struct vq_integers_hit:
         pass
 
-    ctypedef struct vq_int8_scratch:
+    ctypedef struct vq_integers_scratch:
         float *row
         float *minima
         float *best
@@ -73,41 +73,43 @@ cdef extern from "int8.h" nogil:
         float *inverses
         float *heights
         int32_t *list
-        vq_int8_hit *hits
+        vq_integers_hit *hits
         Py_ssize_t hit_capacity
         int64_t n_compared
 
-    ctypedef struct vq_int8_typed:
+    ctypedef struct vq_integers_typed:
         void (*quantize)(const vq_obs *, Py_ssize_t, const vq_code_book *, Py_ssize_t, float *,
-                         vq_int8_rows *) noexcept nogil
-        void (*assign)(const vq_obs *, Py_ssize_t, const vq_code_book *, const vq_int8_book *, const vq_int8_rows *,
-                       const vq_int8_bounds *, vq_scratch *, vq_int8_scratch *, int, int32_t *) noexcept nogil
+                         vq_integers_rows *) noexcept nogil
+        void (*assign)(const vq_obs *, Py_ssize_t, const vq_code_book *, const vq_integers_book *,
+                       const vq_integers_rows *, const vq_integers_bounds *, vq_scratch *, vq_integers_scratch *, int,
+                       int32_t *) noexcept nogil
 
-    ctypedef struct vq_int8_kernels:
-        void (*arrange)(const vq_code_book *, float *, vq_int8_book *) noexcept nogil
-        void (*pack)(const vq_code_book *, Py_ssize_t, Py_ssize_t, vq_int8_book *) noexcept nogil
-        void (*follow)(const vq_code_book *, Py_ssize_t, Py_ssize_t, const vq_int8_history *,
-                       vq_int8_book *) noexcept nogil
-        vq_int8_typed *typed
+    ctypedef struct vq_integers_kernels:
+        int quad
+        void (*arrange)(const vq_code_book *, float *, vq_integers_book *) noexcept nogil
+        void (*pack)(const vq_code_book *, Py_ssize_t, Py_ssize_t, vq_integers_book *) noexcept nogil
+        void (*follow)(const vq_code_book *, Py_ssize_t, Py_ssize_t, const vq_integers_history *,
+                       vq_integers_book *) noexcept nogil
+        vq_integers_typed *typed
 
 
 # What the scan of a block needs to know of the round.
-cdef struct Int8Round:
+cdef struct IntegersRound:
     bint warm
     bint first
     bint quantize
 
 
-cdef class Int8:
-    cdef const vq_int8_kernels *kernels
-    cdef const vq_int8_typed *typed
+cdef class Integers:
+    cdef const vq_integers_kernels *kernels
+    cdef const vq_integers_typed *typed
     cdef readonly Py_ssize_t n_obs, n_features, n_codes, block_rows
     cdef int workers
-    cdef vq_int8_book bytes
-    cdef vq_int8_history history
-    cdef vq_int8_scratch *scratch
-    cdef vq_int8_rows *rows
-    cdef vq_int8_rows kept
+    cdef vq_integers_book bytes
+    cdef vq_integers_history history
+    cdef vq_integers_scratch *scratch
+    cdef vq_integers_rows *rows
+    cdef vq_integers_rows kept
     cdef uint16_t *lower
     cdef float *bound_units
     cdef float *upper
@@ -117,7 +119,7 @@ cdef class Int8:
     cdef readonly bint keeps_rows, keeps_bounds
     cdef bint quantized
     cdef Py_ssize_t n_rounds
-    cdef Int8Round round
+    cdef IntegersRound round
 
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
@@ -129,5 +131,5 @@ cdef class Int8:
                         vq_scratch *exact, int worker, int32_t *codes) noexcept nogil
 
 
-cdef Int8 new_int8(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py_ssize_t n_features,
-                   Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced)
+cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py_ssize_t n_features,
+                           Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced)

@@ -1,4 +1,4 @@
-class Int8:
+class Integers:
     n_obs: int
     n_features: int
     n_codes: int

@@ -1,0 +1,168 @@
+/* The contract of the integer scan: a filter in front of the float32 one (kernels.h), in products
+ * of integers: 8 bits with AVX-512 VNNI, four times as many at once as floats, and 16 bits with AVX2
+ * and AVX-512 elsewhere, twice as many.
+ *
+ * With the packed y and z of kernels.h and the score |z|^2 / 2 - <y, z>, let
+ *
+ *     y = s q + a      q integers, s one unit for each observation,
+ *     z = t r + b      r integers, t one unit for each sixteen code words.
+ *
+ * Then <y, z> = s t <q, r> + <a, t r> + <y, b>, and by Cauchy and Schwarz the computed
+ *
+ *     score = |z|^2 / 2 - s t <q, r>
+ *
+ * is off by at most  |a| Q + |y| E + rounding,  Q = max |t r|, E = max |b| over the sixteen.
+ * <q, r> and its partial sums are exact in int32: bytes are in -127 ... 127 and features at most
+ * 2^14; of 16 bits the units keep |q| and |r| below sqrt(2^31). Rounding: <q, r> to float, s t, and
+ * one multiply-add, each u = 2^-24 relative to at most |s q| |t r| <= (|y| + |a|) Q or to the
+ * score itself: below 2^-22 ((|y| + |a|) Q + Z^2 / 2), which goes into Q, E and the limit.
+ * |a|, |y| and E are sums of d squares in float32, (d + 8) u relative, and rounded up by as much.
+ *
+ * So with the own code's squared distance at most v, a code word whose score is above
+ *
+ *     (v - |y|^2) / 2 + band(y) + 2^-23 Z^2 + |a| Q + |y| E
+ *
+ * cannot win. The others are hits: their distances are computed in float32, by differences of y
+ * and z, off by at most (d + 8) u relative and 2 u (|y| + Z). Where that leaves a doubt the
+ * double formula decides.
+ *
+ * Bounds across the rounds of a fit
+ * ---------------------------------
+ * For each (observation, group of span vectors of sixteen codes): a 16-bit entry, 12 bits for
+ * a lower bound of the packed distance to every code of the group but the one that was own,
+ * in units of the observation's, and 4 bits for the round in which it held (its slot, a
+ * snapshot of the packed code book). ways[group][slot] is how far any code of the group has
+ * come since, so a group is skipped while
+ *
+ *     upper < lower * unit - ways[group][slot].
+ *
+ * Roundings go the safe way by 2^-20 relative; the difference between packed and true
+ * distances is in upper, as in kernels.h.
+ */
+#ifndef VQ_INTEGERS_H
+#define VQ_INTEGERS_H
+
+#include "kernels.h"
+
+enum {
+    VQ_INTEGERS_VECTOR = 16,      /* codes in a vector */
+    VQ_INTEGERS_ROWS = 8,         /* observations in a tile */
+    VQ_INTEGERS_SLOTS = 16,       /* of an entry; the last is never used */
+    VQ_INTEGERS_SPAN = 4,         /* most vectors in a group */
+    VQ_INTEGERS_FEATURES = 16384, /* most features */
+    VQ_INTEGERS_FACTS = 8,        /* numbers of a row that are loaded at once */
+    VQ_INTEGERS_HITS = 32,        /* room for hits, for each observation of a block */
+};
+
+/* A code book in integers. Position p of the vectors holds code order[p], so that near codes
+ * may share a group; positions past n_codes have half norm +inf and code -1. */
+typedef struct {
+    ptrdiff_t n_vectors; /* a multiple of span */
+    ptrdiff_t n_quads;   /* of four bytes, a feature each or two: features past the last are 0 */
+    ptrdiff_t span;      /* vectors in a group of the bounds: 1, 2 or 4 */
+    int32_t *order;      /* (n_vectors * 16) */
+    int32_t *positions;  /* (n_codes) */
+    int8_t *codes;       /* (n_vectors, n_quads, 16) quads of r */
+    int32_t *starts;     /* (n_vectors * 16) what the offset of q adds, to be taken off: -128 sum(r) of bytes */
+    float *half_norms;   /* (n_vectors * 16) */
+    float *units;        /* (n_vectors) t */
+    float *norms;        /* (n_vectors) Q */
+    float *errors;       /* (n_vectors) E */
+} vq_integers_book;
+
+/* The observations of a block in integers; arrays have room for whole sixteens of rows. */
+typedef struct {
+    uint8_t *bytes;  /* (n_rows, n_quads) quads of q; of bytes q + 128 */
+    float *units;    /* s */
+    float *errors;   /* |a| */
+    float *norms;    /* |y|, rounded up; +inf where y leaves the range of float32 */
+    float *sq_norms; /* |y|^2, rounded down */
+} vq_integers_rows;
+
+/* The packed code books of the last rounds, and the ways since. */
+typedef struct {
+    float *snapshots; /* (n_slots, n_codes, n_features) */
+    int n_slots;
+    int last;         /* slot of the last round, or -1: there was none */
+    int slot;         /* of this round; what it holds is measured before it is overwritten */
+    float *code_ways; /* (n_codes, VQ_INTEGERS_SLOTS) distance of each code from its snapshots */
+    float *ways;      /* (n_groups, VQ_INTEGERS_SLOTS) the longest of a group */
+    float *steps;     /* (n_codes) distance since the last round */
+} vq_integers_history;
+
+/* The bounds of a block, and what all blocks know of this round. */
+typedef struct {
+    uint16_t *lower;    /* (n_groups, row_step) */
+    ptrdiff_t row_step; /* a multiple of 16 */
+    float *units;       /* (rows) of the entries */
+    float *upper;       /* (rows) distance to the own code, rounded up */
+    int64_t *n_needed;  /* (observation, group) pairs scanned in the last round */
+    const float *ways;  /* (n_groups, VQ_INTEGERS_SLOTS) */
+    const float *steps; /* (n_codes) way of each code since the last round */
+    int slot;           /* of this round */
+    int reused;         /* whether the slot was in use: its entries get a new meaning */
+    int first_round;    /* entries and upper hold nothing yet */
+} vq_integers_bounds;
+
+/* A code that may be nearer than the own one. */
+typedef struct {
+    int32_t row;
+    int32_t code;
+    float dist; /* packed, as computed */
+} vq_integers_hit;
+
+/* Scratch of one worker; arrays have room for whole sixteens of rows. */
+typedef struct {
+    float *row;            /* (n_features) y of one observation */
+    float *minima;         /* (n_vectors, row_step) lowest scores */
+    float *best;           /* (rows) the lowest minimum, or the nearest bound */
+    int32_t *vectors;      /* (rows) where it is */
+    int32_t *own;          /* (rows) position of the own code */
+    float *own_dists;      /* (rows) packed distance to the own code as computed; -1: not needed */
+    float *dists;          /* (rows) the same of the best code so far */
+    int32_t *codes;        /* (rows) the best code so far */
+    uint8_t *in_doubt;     /* (rows) whether another one is within the roundings */
+    float *limits;         /* (rows) a score above it plus the error cannot win */
+    float *facts;          /* (rows, VQ_INTEGERS_FACTS) what a tile needs of a row, see finish_own */
+    float *upper;          /* (rows) distance to the own code, rounded up; -inf where nothing is needed */
+    float *inverses;       /* (rows) 1 / unit of the bounds, rounded down */
+    float *heights;        /* (rows) |y|^2 less the roundings of a score */
+    int32_t *list;         /* (rows + 16) */
+    vq_integers_hit *hits; /* (hit_capacity) */
+    ptrdiff_t hit_capacity;
+    ptrdiff_t n_hits;
+    ptrdiff_t n_scored;
+    int64_t n_compared; /* hits, added up over the blocks */
+} vq_integers_scratch;
+
+typedef struct {
+    /* Integers of the observations. y is scratch. */
+    void (*quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, ptrdiff_t n_quads, float *y,
+                     vq_integers_rows *rows);
+
+    /* Codes of a block. bounds may be NULL; with warm (or in a later round of bounds), codes
+     * holds guesses on entry. */
+    void (*assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_integers_book *bytes,
+                   const vq_integers_rows *rows, const vq_integers_bounds *bounds, vq_scratch *exact,
+                   vq_integers_scratch *scratch, int warm, int32_t *codes);
+} vq_integers_typed;
+
+struct vq_integers_kernels {
+    int quad; /* integers in four bytes: 4 or 2 */
+
+    /* An order of the codes that brings near ones together, written to bytes->order (of the
+     * n_codes first positions); keys is scratch of 2 n_codes floats. */
+    void (*arrange)(const vq_code_book *book, float *keys, vq_integers_book *bytes);
+
+    /* Vectors first ... last - 1 from the packed rows of the code book. */
+    void (*pack)(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *bytes);
+
+    /* The same for groups first ... last - 1 in a round of a fit, by what has changed since the
+     * last one. */
+    void (*follow)(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, const vq_integers_history *history,
+                   vq_integers_book *bytes);
+
+    vq_integers_typed typed[2];
+};
+
+#endif
