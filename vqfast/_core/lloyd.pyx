@@ -92,23 +92,30 @@ cdef class Means:
         self.old = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
         self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
         self.totals = <double *>PyMem_RawCalloc(self.n_codes, sizeof(double))
-        self.events = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
-        self.ends = <int64_t *>PyMem_RawMalloc((self.n_codes + 1) * sizeof(int64_t))
         if self.fixed:
             self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
             self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
-        if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
-            self.n_copies = search.workers
-            self.moved = <int64_t *>PyMem_RawMalloc(self.n_copies * (2 * size + self.n_codes) * sizeof(int64_t))
-            self.touched = <uint8_t *>PyMem_RawMalloc(self.n_copies * self.n_codes)
-            self.n_moved_by = <int64_t *>PyMem_RawMalloc(self.n_copies * sizeof(int64_t))
-            if not (self.moved and self.touched and self.n_moved_by):
-                raise MemoryError
-        if not (self.old and self.counts and self.totals and self.events and self.ends
-                and (self.sums or self.fixed_sums)):
+        if not (self.old and self.counts and self.totals and (self.sums or self.fixed_sums)):
             raise MemoryError
+        if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
+            self.allocate_copies(size)
+        else:
+            self.events = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
+            self.ends = <int64_t *>PyMem_RawMalloc((self.n_codes + 1) * sizeof(int64_t))
+            if not (self.events and self.ends):
+                raise MemoryError
         self.forget()
+
+    cdef int allocate_copies(self, Py_ssize_t size) except -1:
+        """What threads add to the sums side by side."""
+        self.n_copies = self.search.workers
+        self.moved = <int64_t *>PyMem_RawMalloc(self.n_copies * (2 * size + self.n_codes) * sizeof(int64_t))
+        self.touched = <uint8_t *>PyMem_RawMalloc(self.n_copies * self.n_codes)
+        self.n_moved_by = <int64_t *>PyMem_RawMalloc(self.n_copies * sizeof(int64_t))
+        if not (self.moved and self.touched and self.n_moved_by):
+            raise MemoryError
+        return 0
 
     def __dealloc__(self):
         PyMem_RawFree(self.old)
@@ -139,7 +146,7 @@ cdef class Means:
                 memset(self.fixed_sums, 0, 2 * self.n_codes * self.search.n_features * sizeof(int64_t))
 
     cdef void list_events(self, const int32_t *codes) noexcept nogil:
-        """Observations that each code gains (i) and loses (~i), in their order; counts, totals.
+        """Observations that each code gains (i) and loses (~i), in their order; counts.
 
         Those of code k end at ends[k].
         """
@@ -164,13 +171,18 @@ cdef class Means:
                 if not self.all_new:
                     self.events[self.ends[self.old[i]]] = ~i
                     self.ends[self.old[i]] += 1
-        if self.weights_data == NULL:
-            for k in range(self.n_codes):
-                self.totals[k] = <double>self.counts[k]
-        elif n_events:
-            memset(self.totals, 0, self.n_codes * sizeof(double))
-            for i in range(n):
+
+    cdef void weigh(self, const int32_t *codes, Py_ssize_t n_codes) noexcept nogil:
+        """Totals by the counts or the weights, and how many are empty."""
+        cdef Py_ssize_t i, k
+        for k in range(n_codes):
+            self.totals[k] = <double>self.counts[k] if self.weights_data == NULL else 0
+        if self.weights_data != NULL:
+            for i in range(self.search.n_obs):
                 self.totals[codes[i]] += self.weights_data[i]
+        self.n_empty = 0
+        for k in range(n_codes):
+            self.n_empty += not self.totals[k] > 0
 
     cdef void move_code(self, Py_ssize_t k, bint all_means, double *code_word) noexcept nogil:
         """Replace a code word that has members by their mean, in the type of the observations."""
@@ -217,7 +229,7 @@ cdef class Means:
 
         Without all_means the code book is the one that the last run left.
         """
-        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width, k
+        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width
         cdef vq_team team
         cdef int workers = self.search.workers
         if self.moved != NULL:
@@ -225,6 +237,7 @@ cdef class Means:
             return
         self.begin(codes)
         self.list_events(codes)
+        self.weigh(codes, n_codes)
         if (2 * self.n_moved + n_codes) * d < WORK_PER_THREAD:
             workers = 1
         width = (n_codes + PARTS_PER_THREAD * workers - 1) // (PARTS_PER_THREAD * workers)
@@ -238,9 +251,6 @@ cdef class Means:
                 self.move_codes(&team, threadid(), width, n_codes, all_means, code_book)
         memcpy(self.old, codes, n * sizeof(int32_t))
         self.all_new = False
-        self.n_empty = 0
-        for k in range(n_codes):
-            self.n_empty += not self.totals[k] > 0
 
     cdef void move_parts(self, vq_team *team, int worker, const int32_t *codes) noexcept nogil:
         cdef Py_ssize_t part = vq_team_next(team, worker), d = self.search.n_features, first
@@ -294,10 +304,8 @@ cdef class Means:
                     self.counts[k] += moved[2 * self.n_codes * d + k]
                     for j in range(2 * d * k, 2 * d * (k + 1)):
                         self.fixed_sums[j] += moved[j]
-        self.n_empty = 0
+        self.weigh(codes, n_codes)
         for k in range(n_codes):
-            self.totals[k] = <double>self.counts[k]
-            self.n_empty += self.counts[k] == 0
             if self.touched[k] or self.all_new or all_means:
                 self.set_mean(k, code_book + k * d)
         self.all_new = False
@@ -310,22 +318,20 @@ cdef class Means:
             memset(self.counts, 0, self.n_codes * sizeof(int64_t))
             memset(self.fixed_sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
         self.n_moved = tiles.run(self.factor, self.low_factor)
-        self.n_empty = 0
         for w in range(tiles.workers):
             for i in range(2 * n_codes * d):
                 self.fixed_sums[i] += tiles.scratch[w].sums[i]
             for k in range(n_codes):
                 self.counts[k] += tiles.scratch[w].counts[k]
+        self.weigh(NULL, n_codes)  # tiles have no weights
         for k in range(n_codes):
-            self.totals[k] = <double>self.counts[k]
-            self.n_empty += self.counts[k] == 0
             self.set_mean(k, code_book + k * d)
 
     def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
 
-        Rows without members stay (as float32 where the observations are); members (bool, n_codes) says which
-        have some. Returns the number of those without.
+        Rows without members stay (as float32 where the observations are); members (bool, n_codes)
+        says which have some. Returns the number of those without.
         """
         cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)
         cdef const int32_t *codes_data = <const int32_t *>cnp.PyArray_DATA(codes)

@@ -6,6 +6,12 @@ from .integers cimport Integers
 from .kernels cimport vq_code_book, vq_kernels, vq_obs, vq_scratch, vq_typed_kernels
 from .team cimport vq_team
 
+# Explained where they are set.
+cdef Py_ssize_t DIRECT_OBS_LANES
+cdef Py_ssize_t LANES_LIMIT
+cdef double WORK_PER_THREAD
+cdef double WORK_PER_SIGNAL_CHECK
+
 # What a call wants, and the path that it takes.
 cdef struct Assignment:
     int32_t *codes

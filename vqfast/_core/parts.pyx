@@ -8,25 +8,21 @@ cimport numpy as cnp
 
 from .kernels cimport vq_code_book, vq_obs, vq_scratch, vq_typed_kernels
 from .memory cimport vq_allocate, vq_release, vq_take
-from .nearest cimport Assignment, Nearest, view_obs
+from .nearest cimport (
+    DIRECT_OBS_LANES, LANES_LIMIT, WORK_PER_SIGNAL_CHECK, WORK_PER_THREAD, Assignment, Nearest, view_obs,
+)
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_stop, \
     vq_team_stopped, vq_team_threads
 
 cnp.import_array()
 
 # A part of more features is better searched by itself.
-MOST_FEATURES = 40
-
-# Fewer observations do not pay for a packed code book.
-cdef Py_ssize_t LEAST_LANES_OBS = 12
+MOST_FEATURES = LANES_LIMIT
 
 # Observations of a block are read once for each part: they stay in the second-level cache.
 cdef Py_ssize_t BLOCK_BYTES = 1 << 19
 cdef Py_ssize_t BLOCK_MULTIPLE = 64
 cdef Py_ssize_t BLOCK_ROWS = 1024
-# As in nearest.pyx: multiply-adds that one more thread is worth, and between two looks at the signals.
-cdef double WORK_PER_THREAD = 1e7
-cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
 cdef struct Part:
     const vq_code_book *book
@@ -128,7 +124,7 @@ def assign_parts(cnp.ndarray obs, list code_books, cnp.ndarray codes, int worker
     cdef Py_ssize_t n_bytes, n_codes = len(code_books[0]), feature = 0, m, multiple
     cdef double work
     cdef char *memory
-    path = "lanes" if len(obs) >= LEAST_LANES_OBS else "direct"
+    path = "lanes" if len(obs) >= DIRECT_OBS_LANES else "direct"
     job.itemsize = 8 if view_obs(obs, &job.obs) else 4
     job.n_obs, job.n_features, job.n_parts = obs.shape[0], obs.shape[1], len(code_books)
     job.code_size = codes.dtype.itemsize

@@ -75,35 +75,6 @@ static void TYPED(add_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_
     }
 }
 
-/* Called with a constant stride where it is 1. */
-INLINE void TYPED(move_row)(const REAL *x, ptrdiff_t stride, ptrdiff_t n_features, double unit, double low_factor,
-                            int64_t *sum)
-{
-    int64_t *low_sum = sum + n_features;
-    for (ptrdiff_t j = 0; j < n_features; j++) {
-        double t = (double)x[j * stride] * unit;
-        int64_t high = (int64_t)t, low = (int64_t)((t - (double)high) * low_factor);
-        sum[j] += high;
-        low_sum[j] += low;
-    }
-}
-
-static void TYPED(move_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
-                             const double *weights, double factor, double low_factor, int64_t *sum)
-{
-    const ptrdiff_t ahead = TYPED(rows_ahead)(n_features);
-    for (ptrdiff_t e = 0; e < n_listed; e++) {
-        const ptrdiff_t i = list[e] < 0 ? ~list[e] : list[e];
-        const double unit = (list[e] < 0 ? -factor : factor) * (weights ? weights[i] : 1);
-        if (e + ahead < n_listed)
-            TYPED(fetch_row)(obs, list[e + ahead] < 0 ? ~list[e + ahead] : list[e + ahead], n_features);
-        if (obs->feature_stride == 1)
-            TYPED(move_row)(TYPED(row)(obs, i), 1, n_features, unit, low_factor, sum);
-        else
-            TYPED(move_row)(TYPED(row)(obs, i), obs->feature_stride, n_features, unit, low_factor, sum);
-    }
-}
-
 /* Into one sum and, unless it is NULL, out of another. Called with a constant stride where it is 1. */
 INLINE void TYPED(carry_row)(const REAL *x, ptrdiff_t stride, ptrdiff_t n_features, double factor, double low_factor,
                              int64_t *into, int64_t *out_of)
@@ -117,6 +88,22 @@ INLINE void TYPED(carry_row)(const REAL *x, ptrdiff_t stride, ptrdiff_t n_featur
             out_of[j] -= high;
             out_of[n_features + j] -= low;
         }
+    }
+}
+
+static void TYPED(move_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
+                             const double *weights, double factor, double low_factor, int64_t *sum)
+{
+    const ptrdiff_t ahead = TYPED(rows_ahead)(n_features);
+    for (ptrdiff_t e = 0; e < n_listed; e++) {
+        const ptrdiff_t i = list[e] < 0 ? ~list[e] : list[e];
+        const double unit = (list[e] < 0 ? -factor : factor) * (weights ? weights[i] : 1);
+        if (e + ahead < n_listed)
+            TYPED(fetch_row)(obs, list[e + ahead] < 0 ? ~list[e + ahead] : list[e + ahead], n_features);
+        if (obs->feature_stride == 1)
+            TYPED(carry_row)(TYPED(row)(obs, i), 1, n_features, unit, low_factor, sum, NULL);
+        else
+            TYPED(carry_row)(TYPED(row)(obs, i), obs->feature_stride, n_features, unit, low_factor, sum, NULL);
     }
 }
 
