@@ -32,6 +32,8 @@ cdef extern from "integers.h" nogil:
         float *errors
         float *norms
         float *sq_norms
+        float *spares
+        uint8_t *second
 
     ctypedef struct vq_integers_history:
         float *snapshots
@@ -116,11 +118,12 @@ cdef class Integers:
     cdef int64_t *n_needed
     cdef char *memory
     cdef Py_ssize_t n_bytes
-    cdef readonly bint keeps_rows, keeps_bounds
+    cdef readonly bint keeps_rows, keeps_bounds, keeps_second
     cdef bint quantized
     cdef Py_ssize_t n_rounds
     cdef IntegersRound round
 
+    cdef void plan_bounds(self, Py_ssize_t left) noexcept
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
     cdef void set_codes(self, const vq_code_book *book) noexcept nogil

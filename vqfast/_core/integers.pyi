@@ -5,6 +5,8 @@ class Integers:
     block_rows: int
     keeps_rows: bool
     keeps_bounds: bool
+    keeps_second: bool
+    quad: int
 
     @property
     def span(self) -> int: ...

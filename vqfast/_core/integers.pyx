@@ -13,6 +13,8 @@ cdef Py_ssize_t KEPT_BYTES = 1 << 31
 # Snapshots: the last slot of an entry is not used, and below three the bounds age too fast.
 cdef Py_ssize_t MOST_SLOTS = 14
 cdef Py_ssize_t LEAST_SLOTS = 3
+# As many must be left for a second plane of bytes.
+cdef Py_ssize_t SECOND_SLOTS = 7
 # Groups of code words that one thread packs at a time.
 cdef Py_ssize_t PACK_STEP = 8
 # Elements of the code book that a second thread is worth.
@@ -35,6 +37,19 @@ cdef class Integers:
 
     def __dealloc__(self):
         vq_release(self.memory, self.n_bytes)
+
+    cdef void plan_bounds(self, Py_ssize_t left) noexcept:
+        """The narrowest span whose bounds fit so many bytes, and a second plane if that fits, too."""
+        cdef Py_ssize_t groups, slots, span, n = self.n_obs, second = n * 4 * self.bytes.n_quads
+        cdef Py_ssize_t snapshot = max(1, 4 * self.n_codes * self.n_features)
+        for span in (VQ_INTEGERS_SPAN, 2, 1):
+            groups = positions_of(self.n_codes) // VQ_INTEGERS_VECTOR // span
+            slots = (left - n * (2 * groups + 8)) // snapshot
+            if slots >= LEAST_SLOTS:
+                self.keeps_bounds = True
+                self.bytes.span = span
+                self.keeps_second = self.kernels.quad == 4 and slots - second // snapshot > SECOND_SLOTS
+                self.history.n_slots = min(MOST_SLOTS, slots - second // snapshot - 1 if self.keeps_second else slots)
 
     cdef Py_ssize_t layout(self, char *base) noexcept:
         """Place every array after base; with base NULL only the size that it returns counts."""
@@ -62,6 +77,9 @@ cdef class Integers:
             self.kept.errors = <float *>vq_take(&cursor, 4 * rows)
             self.kept.norms = <float *>vq_take(&cursor, 4 * rows)
             self.kept.sq_norms = <float *>vq_take(&cursor, 4 * rows)
+            self.kept.spares = <float *>vq_take(&cursor, 4 * rows)
+            if self.keeps_second:
+                self.kept.second = <uint8_t *>vq_take(&cursor, rows * 4 * self.bytes.n_quads)
         if self.keeps_bounds:
             self.lower = <uint16_t *>vq_take(&cursor, 2 * rows * groups)
             self.bound_units = <float *>vq_take(&cursor, 4 * rows)
@@ -102,6 +120,7 @@ cdef class Integers:
             rows.errors = <float *>vq_take(cursor, 4 * n)
             rows.norms = <float *>vq_take(cursor, 4 * n)
             rows.sq_norms = <float *>vq_take(cursor, 4 * n)
+            rows.spares = <float *>vq_take(cursor, 4 * n)
         if placed:
             self.scratch[worker] = scratch
             self.rows[worker] = rows
@@ -151,6 +170,11 @@ cdef class Integers:
         self.n_rounds += 1
 
     @property
+    def quad(self):
+        """Integers in four bytes."""
+        return self.kernels.quad
+
+    @property
     def span(self):
         """Vectors of sixteen code words that share a bound."""
         return self.bytes.span
@@ -185,6 +209,8 @@ cdef class Integers:
             rows.errors = self.kept.errors + first
             rows.norms = self.kept.norms + first
             rows.sq_norms = self.kept.sq_norms + first
+            rows.spares = self.kept.spares + first
+            rows.second = self.kept.second + first * 4 * self.bytes.n_quads if self.keeps_second else NULL
         if self.round.quantize:
             self.typed.quantize(obs, n_rows, book, self.bytes.n_quads, self.scratch[worker].row, &rows)
         if self.keeps_bounds:
@@ -211,7 +237,7 @@ cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n
     forced is for tests: bounds are kept whatever they cost.
     """
     cdef Integers self = Integers.__new__(Integers)
-    cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, span, left, snapshot, slots
+    cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, left
     cdef Py_ssize_t budget = KEPT_BYTES if forced else min(KEPT_BYTES, itemsize * n_obs * n_features)
     self.kernels = <const vq_integers_kernels *>kernels.integers
     self.typed = &self.kernels.typed[obs_type]
@@ -219,15 +245,10 @@ cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n
     self.block_rows, self.workers = block_rows, workers
     self.bytes.n_quads = (n_features + self.kernels.quad - 1) // self.kernels.quad
     self.bytes.span = 1
-    left = budget - n_obs * (4 * self.bytes.n_quads + 16)
+    left = budget - n_obs * (4 * self.bytes.n_quads + 20)
     self.keeps_rows = rounds > 2 and left >= 0
-    snapshot = max(1, 4 * n_codes * n_features)
-    for span in (VQ_INTEGERS_SPAN, 2, 1):
-        slots = (left - n_obs * (2 * (positions_of(n_codes) // VQ_INTEGERS_VECTOR) // span + 8)) // snapshot
-        if self.keeps_rows and slots >= LEAST_SLOTS:
-            self.keeps_bounds = True
-            self.bytes.span = span
-            self.history.n_slots = min(MOST_SLOTS, slots)
+    if self.keeps_rows:
+        self.plan_bounds(left)
     self.n_bytes = self.layout(NULL)
     self.memory = <char *>vq_allocate(self.n_bytes)
     if self.memory == NULL:

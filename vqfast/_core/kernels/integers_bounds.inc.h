@@ -120,9 +120,9 @@ static ptrdiff_t list_second(const vq_integers_book *bytes, const vq_integers_ro
 /* ---- bounds ----------------------------------------------------------------------- */
 
 /* A computed distance rounded up, and by what packed and true distances may differ. */
-INLINE float upper_of(const vq_code_book *book, float norm, float dist)
+INLINE float upper_of(const vq_code_book *book, const vq_integers_rows *rows, ptrdiff_t i, float dist)
 {
-    return dist * (1 + dist_rounding(book->n_features)) + DIST_SPARE * (norm + book->longest);
+    return dist * (1 + dist_rounding(book->n_features)) + dist_spare(book, rows, i);
 }
 
 /* The first entries, from the lowest scores of all vectors. */
@@ -132,7 +132,7 @@ static void first_bounds(const vq_code_book *book, const vq_integers_book *bytes
     const ptrdiff_t row_step = bounds->row_step, span = bytes->span;
     for (ptrdiff_t i = 0; i < row_step; i++) {
         /* Bounds beyond four times the distance to the own code are hardly ever of use. */
-        float upper = i < n_rows ? upper_of(book, rows->norms[i], scratch->own_dists[i]) : 0;
+        float upper = i < n_rows ? upper_of(book, rows, i, scratch->own_dists[i]) : 0;
         float largest = 4 * upper > rows->norms[i] ? 4 * upper : rows->norms[i];
         int known = i < n_rows && largest > 0x1p-60f && largest < INFINITY;
         bounds->units[i] = known ? largest / LARGEST_ENTRY : 0;
@@ -229,7 +229,7 @@ static void finish_own(const vq_code_book *book, const vq_integers_rows *rows, p
     for (ptrdiff_t i = 0; i < row_step; i += 16) {
         const w16 dist = w_load(scratch->own_dists + i), norm = w_load(rows->norms + i);
         const w16 sq_norm = w_load(rows->sq_norms + i), sq_longest = w_mul(longest, longest);
-        w16 upper = w_mul(w_add(norm, longest), w_set(DIST_SPARE));
+        w16 upper = w_fma(longest, w_set(DIST_SPARE), w_load(rows->spares + i));
         upper = w_fma(dist, rounding, upper);
         w16 sq_upper = w_mul(upper, upper);
         w16 spare = w_fma(norm, norm, w_add(sq_upper, sq_longest));

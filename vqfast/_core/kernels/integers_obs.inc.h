@@ -8,25 +8,34 @@ static void TYPED(integers_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const 
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         uint8_t *bytes = rows->bytes + i * 4 * n_quads;
         int32_t sum;
-        float sq_norm, sq_bytes;
+        float sq_norm, sq_bytes, sq_rest;
         TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
         sq_norm = inner_product(y, y, d);
         if (!(sq_norm < 0x1p100f)) { /* decided in double; the bytes must only be there */
             memset(bytes, OFFSET, (size_t)(4 * n_quads));
+            if (rows->second)
+                memset(rows->second + i * 4 * n_quads, 0, (size_t)(4 * n_quads));
             rows->units[i] = rows->errors[i] = rows->sq_norms[i] = 0;
-            rows->norms[i] = INFINITY;
+            rows->norms[i] = rows->spares[i] = INFINITY;
             continue;
         }
         rows->units[i] = unit_of(longest_feature(y, d), sqrtf(sq_norm));
-        float sq_error = to_integers(y, d, n_quads, rows->units[i], OFFSET, bytes, &sum, &sq_bytes);
+        const float unit = rows->units[i];
+        float sq_error = to_integers(y, d, n_quads, unit, OFFSET, bytes,
+                                     rows->second ? rows->second + i * 4 * n_quads : NULL, &sum, &sq_bytes, &sq_rest);
         rows->errors[i] = sqrtf(sq_error) * (1 + rounding) * BOUND_UP;
         rows->norms[i] = sqrtf(sq_norm) * (1 + rounding) * BOUND_UP;
         rows->sq_norms[i] = sq_norm * (1 - rounding);
+        rows->spares[i] = DIST_SPARE * rows->norms[i];
+        if (QUAD == 2)
+            rows->spares[i] += rows->errors[i];
+        else if (rows->second) /* the rest of a feature is rounded twice, 2^-24 of half a unit each */
+            rows->spares[i] += (sqrtf(sq_rest) + unit * 0x1p-24f * sqrtf((float)d)) * (1 + rounding) * BOUND_UP;
     }
 }
 
 /* Packed distance of an observation to a packed code. */
-INLINE float TYPED(integers_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, ptrdiff_t code, float *y)
+INLINE float TYPED(obs_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, ptrdiff_t code, float *y)
 {
     const ptrdiff_t d = book->n_features;
     const REAL *x = TYPED(row)(obs, i), *shift = TYPED_SHIFT(book);
@@ -56,18 +65,34 @@ INLINE float TYPED(integers_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_
     return sqrtf(w_sum(sums[0]) + rest);
 }
 
+/* The same from its integers, if they hold it well enough. */
+INLINE float TYPED(dist_to)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_integers_book *bytes,
+                            const vq_integers_rows *rows, ptrdiff_t code, float *y)
+{
+    if (QUAD == 2 || rows->second)
+        return integers_dist(rows, i, bytes->n_quads, book, code);
+    return TYPED(obs_dist)(obs, i, book, code, y);
+}
+
 /* Lines of the rows that the next observations will need. */
 INLINE void TYPED(integers_prefetch)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *bytes,
                                      const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t code)
 {
-    const ptrdiff_t d = book->n_features;
+    const ptrdiff_t d = book->n_features, n_bytes = 4 * bytes->n_quads;
     const char *x = (const char *)TYPED(row)(obs, i);
-    for (ptrdiff_t j = 0; j < d * (ptrdiff_t)sizeof(REAL); j += 64)
-        _mm_prefetch(x + j, _MM_HINT_T0);
+    if (QUAD == 2 || rows->second) {
+        for (ptrdiff_t j = 0; j < n_bytes; j += 64)
+            _mm_prefetch((const char *)(rows->bytes + i * n_bytes + j), _MM_HINT_T0);
+        for (ptrdiff_t j = 0; j < n_bytes && rows->second; j += 64)
+            _mm_prefetch((const char *)(rows->second + i * n_bytes + j), _MM_HINT_T0);
+    } else {
+        for (ptrdiff_t j = 0; j < d * (ptrdiff_t)sizeof(REAL); j += 64)
+            _mm_prefetch(x + j, _MM_HINT_T0);
+        for (ptrdiff_t j = 0; j < n_bytes; j += 64)
+            _mm_prefetch((const char *)(rows->bytes + i * n_bytes + j), _MM_HINT_T1);
+    }
     for (ptrdiff_t j = 0; j < d; j += 16)
         _mm_prefetch((const char *)(book->rows + code * d + j), _MM_HINT_T0);
-    for (ptrdiff_t j = 0; j < 4 * bytes->n_quads; j += 64)
-        _mm_prefetch((const char *)(rows->bytes + i * 4 * bytes->n_quads + j), _MM_HINT_T1);
 }
 
 /* Distances of the hits that have none yet; they lower the bounds of their groups. */
@@ -79,8 +104,8 @@ static void TYPED(integers_score)(const vq_obs *obs, const vq_code_book *book, c
     for (ptrdiff_t h = scratch->n_scored; h < scratch->n_hits; h++) {
         vq_integers_hit *hit = scratch->hits + h;
         const ptrdiff_t i = hit->row;
-        const float spare = DIST_SPARE * (rows->norms[i] + book->longest);
-        const float dist = TYPED(integers_dist)(obs, i, book, hit->code, scratch->row), best = scratch->dists[i];
+        const float spare = dist_spare(book, rows, i);
+        const float dist = TYPED(dist_to)(obs, i, book, bytes, rows, hit->code, scratch->row), best = scratch->dists[i];
         const float nearer = dist < best ? dist : best, farther = dist < best ? best : dist;
         const int apart = farther * (1 - rounding) - spare > nearer * (1 + rounding) + spare;
         hit->dist = dist;
@@ -130,7 +155,7 @@ static void TYPED(integers_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
         scratch->codes[i] = bytes->order[scratch->own[i]];
         if (!(book->half_norms[scratch->codes[i]] < INFINITY)) /* no code word at all, or a bad guess */
             scratch->in_doubt[i] = ALL_IN_DOUBT;
-        scratch->own_dists[i] = TYPED(integers_dist)(obs, i, book, scratch->codes[i], scratch->row);
+        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, bytes, rows, scratch->codes[i], scratch->row);
     }
     finish_own(book, rows, row_step, NULL, scratch);
     if (bounds)
@@ -167,12 +192,12 @@ static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
                 continue;
             }
         }
-        scratch->own_dists[i] = TYPED(integers_dist)(obs, i, book, codes[i], scratch->row);
+        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, bytes, rows, codes[i], scratch->row);
     }
     finish_own(book, rows, bounds->row_step, lazy ? scratch->best : NULL, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++)
         if (scratch->own_dists[i] >= 0)
-            bounds->upper[i] = upper_of(book, rows->norms[i], scratch->own_dists[i]);
+            bounds->upper[i] = upper_of(book, rows, i, scratch->own_dists[i]);
     gather_facts(rows, bounds->row_step, scratch);
     for (ptrdiff_t g = 0; g < n_groups; g++) {
         ptrdiff_t n = list_bounded(bounds, g, lazy, scratch);
@@ -187,7 +212,7 @@ static int32_t TYPED(integers_decide)(const vq_obs *obs, ptrdiff_t i, const vq_c
                                       const vq_integers_book *bytes, const vq_integers_rows *rows, double *row,
                                       const vq_integers_scratch *scratch)
 {
-    const float rounding = dist_rounding(book->n_features), spare = DIST_SPARE * (rows->norms[i] + book->longest);
+    const float rounding = dist_rounding(book->n_features), spare = dist_spare(book, rows, i);
     const float most = scratch->dists[i] * (1 + rounding) + spare;
     vq_candidates candidates = {.count = 0};
     if (scratch->own_dists[i] * (1 - rounding) - spare <= most)
@@ -226,9 +251,9 @@ static void TYPED(integers_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq
         codes[i] = scratch->in_doubt[i] ? TYPED(integers_decide)(obs, i, book, bytes, rows, exact->row, scratch)
                                         : scratch->codes[i];
         if (bounds && codes[i] != old) { /* the bound of its group has left the old code out */
-            const float spare = DIST_SPARE * (rows->norms[i] + book->longest);
+            const float spare = dist_spare(book, rows, i);
             lower_entry(bytes, bounds, i, old, scratch->own_dists[i] * (1 - dist_rounding(d)) - spare, scratch);
-            bounds->upper[i] = scratch->in_doubt[i] ? INFINITY : upper_of(book, rows->norms[i], scratch->dists[i]);
+            bounds->upper[i] = scratch->in_doubt[i] ? INFINITY : upper_of(book, rows, i, scratch->dists[i]);
         }
     }
 }

@@ -40,6 +40,10 @@ INLINE float unit_of(float longest, float norm)
 #endif
 }
 
+/* Of the second plane, of bytes: what is left of a feature is at most half a unit. */
+#define SECOND 254.0f
+INLINE float second_unit(float unit) { return unit * (1 / SECOND); }
+
 /* Some of sixteen integers. */
 INLINE void store_integers(void *p, ptrdiff_t n, w16i integers)
 {
@@ -53,16 +57,30 @@ INLINE void store_integers(void *p, ptrdiff_t n, w16i integers)
 #endif
 }
 
+/* Sixteen integers of an observation, or of its second plane, which has no offset. */
+INLINE w16 load_integers(const void *p, int offset)
+{
+#if defined(__AVX512VNNI__)
+    return w_from_int(_mm512_cvtepi8_epi32(_mm_xor_si128(_mm_loadu_si128(p), _mm_set1_epi8((char)offset))));
+#else
+    (void)offset;
+    return w_from_int(wi_load_i16(p));
+#endif
+}
+
 /* y / unit to the nearest integers, plus an offset, padded with it to whole quads.
- * Returns |y - unit * integers|^2; sum and sq_norm are those of the integers. */
+ * Returns |y - unit * integers|^2; sum and sq_norm are those of the integers. What is left of y, to
+ * the nearest SECOND parts of a unit, goes to second unless it is NULL, and what is then left to
+ * sq_rest. */
 INLINE float to_integers(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float unit, int offset, void *bytes,
-                         int32_t *sum, float *sq_norm)
+                         void *second, int32_t *sum, float *sq_norm, float *sq_rest)
 {
     const w16 inverse = w_set(unit > 0 ? 1 / unit : 0), back = w_set(unit);
+    const w16 second_inverse = w_set(unit > 0 ? SECOND / unit : 0), second_back = w_set(second_unit(unit));
     const w16i most = wi_set(LARGEST_INTEGER), least = wi_set(-LARGEST_INTEGER);
-    w16 sq_error = w_set(0), squares = w_set(0);
-    w16i total = wi_set(0);
     const ptrdiff_t n = QUAD * n_quads;
+    w16 sq_error = w_set(0), squares = w_set(0), rest = w_set(0);
+    w16i total = wi_set(0);
     for (ptrdiff_t j = 0; j < n; j += VECTOR) {
         const ptrdiff_t left = d - j < VECTOR ? d - j : VECTOR;
         w16 value = w_load_first(y + j, left > 0 ? left : 0);
@@ -73,9 +91,16 @@ INLINE float to_integers(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float u
         squares = w_fma(whole, whole, squares);
         total = wi_add(total, integer);
         store_integers((char *)bytes + j * 4 / QUAD, n - j, wi_add(integer, wi_set(offset)));
+        if (second) {
+            integer = wi_max(wi_min(wi_round(w_mul(error, second_inverse)), most), least);
+            error = w_fnma(w_from_int(integer), second_back, error);
+            rest = w_fma(error, error, rest);
+            store_integers((char *)second + j * 4 / QUAD, n - j, integer);
+        }
     }
     *sum = wi_sum(total);
     *sq_norm = w_sum(squares);
+    *sq_rest = w_sum(rest);
     return w_sum(sq_error);
 }
 
@@ -145,9 +170,9 @@ static void integers_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_integ
     const float unit = unit_of(longest, sqrtf(2 * half_norm));
     for (int l = 0; l < VECTOR; l++) {
         int32_t sum = 0;
-        float error = 0, norm = 0;
+        float error = 0, norm = 0, rest;
         if (order[l] >= 0)
-            error = to_integers(book->rows + order[l] * d, d, n_quads, unit, 0, quads, &sum, &norm);
+            error = to_integers(book->rows + order[l] * d, d, n_quads, unit, 0, quads, NULL, &sum, &norm, &rest);
         else
             memset(quads, 0, (size_t)n_quads * 4);
         for (ptrdiff_t t = 0; t < n_quads; t++)

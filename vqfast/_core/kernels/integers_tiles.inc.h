@@ -14,6 +14,36 @@ INLINE w16 packed16_f64(const double *x, const double *shift, double scale, cons
     return wd_packed(wd_load(x), wd_load(shift), scale, w_load(z));
 }
 
+/* Packed distance to a code from the integers of an observation. */
+INLINE w16 integers_16(const vq_integers_rows *rows, ptrdiff_t at, w16 unit, w16 second_unit, w16 z)
+{
+    w16 t = w_fms(load_integers(rows->bytes + at, OFFSET), unit, z);
+    return QUAD == 2 ? t : w_fma(load_integers(rows->second + at, 0), second_unit, t);
+}
+
+static float integers_dist(const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t n_quads, const vq_code_book *book,
+                           ptrdiff_t code)
+{
+    const ptrdiff_t d = book->n_features, first = i * 4 * n_quads;
+    const float *z = book->rows + code * d;
+    const w16 unit = w_set(rows->units[i]), part = w_set(second_unit(rows->units[i]));
+    w16 sums[4] = {w_set(0), w_set(0), w_set(0), w_set(0)};
+    ptrdiff_t j = 0;
+    for (; j + 64 <= d; j += 64)
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++) {
+            w16 t = integers_16(rows, first + (j + 16 * c) * 4 / QUAD, unit, part, w_load(z + j + 16 * c));
+            sums[c] = w_fma(t, t, sums[c]);
+        }
+    for (; j < d; j += 16) { /* past the last feature there may be another row */
+        const ptrdiff_t left = d - j < 16 ? d - j : 16;
+        w16 t = integers_16(rows, first + j * 4 / QUAD, unit, part, w_load_first(z + j, left));
+        t = w_select(wm_from_bits((1u << left) - 1), t, w_set(0));
+        sums[0] = w_fma(t, t, sums[0]);
+    }
+    return sqrtf(w_sum(w_add(w_add(sums[0], sums[1]), w_add(sums[2], sums[3]))));
+}
+
 /* ---- tiles ---------------------------------------------------------------------- */
 
 /* sums += the products of a quad of an observation and of sixteen codes. */
@@ -199,6 +229,10 @@ INLINE void add_hits(const vq_integers_book *bytes, vq_integers_scratch *scratch
 /* How far a computed distance may be from the true one: relative, and for |y| + Z. */
 INLINE float dist_rounding(ptrdiff_t d) { return 0.5f * sum_rounding(d) + 0x1p-21f; }
 #define DIST_SPARE 0x1p-22f
+INLINE float dist_spare(const vq_code_book *book, const vq_integers_rows *rows, ptrdiff_t i)
+{
+    return rows->spares[i] + DIST_SPARE * book->longest;
+}
 
 /* Keep what may still be nearest. Rows whose hits would fill the room are in doubt among all
  * codes: their count is -1. */
@@ -208,7 +242,7 @@ static void drop_hits(const vq_code_book *book, const vq_integers_rows *rows, vq
     ptrdiff_t kept = 0;
     for (ptrdiff_t h = 0; h < scratch->n_hits; h++) {
         const vq_integers_hit hit = scratch->hits[h];
-        const float spare = DIST_SPARE * (rows->norms[hit.row] + book->longest);
+        const float spare = dist_spare(book, rows, hit.row);
         if (hit.dist * (1 - rounding) - spare > scratch->dists[hit.row] * (1 + rounding) + spare)
             continue;
         if (kept < scratch->hit_capacity / 2)
