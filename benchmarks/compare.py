@@ -5,6 +5,7 @@
     python benchmarks/compare.py lvq                    accuracy, time and a picture of the classifiers
     python benchmarks/compare.py ann                    recall of quantizers (see ann.py); --help there
     python benchmarks/compare.py toy                    correlated and uncorrelated data (see toy.py)
+    python benchmarks/compare.py large                  rounds of ten million observations (see costs.py)
     python benchmarks/compare.py kmeans --data sift=sift.npz --data embeddings.npy
 
 Each contender runs in a process of its own with the same number of threads; runs of the
@@ -44,7 +45,7 @@ from contenders import CONTENDERS  # noqa: E402
 from jobs import GROUPS, Task, read_data  # noqa: E402
 
 # Commands with options of their own.
-EXPERIMENTS = {"ann": ann.main, "toy": toy.main}
+EXPERIMENTS = {"ann": ann.main, "toy": toy.main, "large": costs.large}
 
 # Seconds that one sample of a fast job lasts at least, as calls back to back.
 SAMPLE = 0.05

@@ -1,11 +1,20 @@
-"""What a fit costs: seconds of vqfast against observations, codes, features, rounds and workers."""
+"""What a fit costs: seconds of vqfast against observations, codes, features, rounds and workers.
+
+    python benchmarks/compare.py large
+
+gives the rounds of one large fit, by default 10,000,000 observations of 128 features and 16,384
+codes, and its memory: about two minutes and 8 GB.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import pathlib
+import resource
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +25,7 @@ SWEEPS = {
     "k": (16, 64, 256, 1024, 2048),
     "d": (2, 4, 8, 16, 32, 64, 128, 256, 512),
 }
+LARGE = {"n": 10_000_000, "k": 16_384, "d": 128}
 ROUNDS = 20
 REPEATS = 3
 
@@ -24,6 +34,18 @@ def blobs(n: int, d: int) -> np.ndarray:
     """Three hundred overlapping clusters."""
     rng = np.random.default_rng(n + 1000 * d)
     return (rng.normal(size=(300, d))[rng.integers(0, 300, n)] + 0.4 * rng.normal(size=(n, d))).astype("f4")
+
+
+def large_blobs(n: int, d: int) -> np.ndarray:
+    """The same with no more memory than they take, ten thousand of them."""
+    rng = np.random.default_rng(n)
+    centres, obs = rng.normal(size=(10_000, d)).astype("f4"), np.empty((n, d), "f4")
+    for first in range(0, n, 100_000):
+        part = obs[first : first + 100_000]
+        rng.standard_normal(out=part, dtype="f4")
+        part *= 0.7
+        part += centres[rng.integers(0, len(centres), len(part))]
+    return obs
 
 
 def seconds_of_fit(n: int, k: int, d: int, workers: int) -> float:
@@ -38,12 +60,14 @@ def seconds_of_fit(n: int, k: int, d: int, workers: int) -> float:
     return statistics.median(times[1:])
 
 
-def seconds_of_rounds(n: int, k: int, d: int, workers: int, rounds: int = 40) -> list[float]:
+def seconds_of_rounds(
+    n: int, k: int, d: int, workers: int, rounds: int = 40, data: Callable[[int, int], np.ndarray] = blobs
+) -> list[float]:
     """Assignment and means of each round, once."""
     from vqfast._core.lloyd import Means
     from vqfast._core.nearest import Nearest
 
-    obs, times = blobs(n, d), []
+    obs, times = data(n, d), []
     search = Nearest(obs, k, workers, rounds=rounds)
     means, codes = Means(search), np.zeros(n, np.int32)
     book = obs[np.random.default_rng(k).choice(n, k, replace=False)].astype(float)
@@ -53,6 +77,23 @@ def seconds_of_rounds(n: int, k: int, d: int, workers: int, rounds: int = 40) ->
         means.update(codes, book, np.zeros(k, bool))
         times.append(time.perf_counter() - before)
     return times
+
+
+def large(arguments: list[str], environment: Callable[[int, bool], dict[str, str]], machine: str) -> None:
+    """Seconds of the rounds of one large fit, and its memory."""
+    parser = argparse.ArgumentParser(prog="compare.py large", description=large.__doc__)
+    for name, value in LARGE.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    options = parser.parse_args(arguments)
+    print(f"{machine}: n={options.n}, k={options.k}, d={options.d}, {options.workers} workers")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = seconds_of_rounds(options.n, options.k, options.d, options.workers, options.rounds, large_blobs)
+    gigabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9
+    of_data = 4 * options.n * options.d / 1e9
+    print("seconds a round: " + ", ".join(f"{value:.1f}" for value in seconds))
+    print(f"memory: {gigabytes:.1f} GB, of which the observations take {of_data:.1f}")
 
 
 def measure(workers: int) -> dict[str, Any]:
