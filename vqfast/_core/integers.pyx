@@ -7,7 +7,7 @@ from .kernels cimport VQ_FLOAT64, vq_code_book, vq_kernels, vq_obs, vq_scratch
 from .memory cimport vq_allocate, vq_release, vq_take
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
-# Bytes, bounds and snapshots of a fit take at most the memory of the observations, and at
+# Integers, bounds and snapshots of a fit take at most the memory of the observations, and at
 # most this.
 cdef Py_ssize_t KEPT_BYTES = 1 << 31
 # Snapshots: the last slot of an entry is not used, and below three the bounds age too fast.
@@ -30,9 +30,10 @@ cdef Py_ssize_t positions_of(Py_ssize_t n_codes) noexcept:
 cdef class Integers:
     """One set of observations for the integer scan.
 
-    For a fit (rounds above 2) it keeps the bytes of the observations and the bounds, if they
-    and the snapshots of the code book take no more memory than the observations; otherwise
-    bytes are made anew in the scratch of the workers.
+    For a fit (rounds above 2) it keeps the integers of the observations, and the bounds if they
+    and the snapshots of the code book take no more memory than the observations all together;
+    otherwise integers are made anew in the scratch of the workers. A second plane of bytes, for
+    distances in place of the observations, is kept if it fits, too.
     """
 
     def __dealloc__(self):
