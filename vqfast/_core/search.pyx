@@ -20,7 +20,7 @@ from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_
 cnp.import_array()
 
 # Queries that pass a tile of codes one after another, and the memory of a group.
-cdef Py_ssize_t GROUP = 8
+cdef Py_ssize_t GROUP = 16
 cdef Py_ssize_t GROUP_BYTES = 1 << 23
 # Nanoseconds that a row of a chunk's code costs: a query in the registers, all lanes of a
 # group, the plain formula; and those of work that waking a thread is worth.

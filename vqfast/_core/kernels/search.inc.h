@@ -225,14 +225,26 @@ static double coarse_threshold(const vq_search *job, const vq_query *query, ptrd
     return kth_smallest(keys, VQ_CHUNK, rank) + 2 * query->band;
 }
 
+/* So many of a part are expected to hold `expected`, almost always. */
+static ptrdiff_t with_margin(double expected) { return (ptrdiff_t)ceil(expected + 2 * sqrt(expected) + 2); }
+
+/* Lower a threshold to the r-th smallest key of the sample so far. */
+static void lower_threshold(vq_query *query, ptrdiff_t r)
+{
+    if (!query->usable || query->n_exact || query->n_kept < r)
+        return;
+    const double fine = kth_smallest(query->keys, query->n_kept, r) + 2 * query->band;
+    query->threshold = fine < query->threshold ? fine : query->threshold;
+}
+
 /* Thresholds that k of all codes are expected to pass, with some to spare; returns whether
- * there are any. A chunk of the sample gives one that more than enough pass; of the whole
- * sample those that pass it are looked at. */
+ * there are any. A chunk of the sample gives one that more than enough pass, the codes of an
+ * eighth of the sample that pass it a lower one, and so on. */
 static int guess_thresholds(const vq_search *job, int pass, ptrdiff_t n_queries, int attempt,
                             vq_search_scratch *scratch)
 {
     const double expected = (double)job->k * (double)job->sample.n / (double)job->codes.n;
-    const ptrdiff_t r = (ptrdiff_t)ceil(expected + 2 * sqrt(expected) + 2);
+    const ptrdiff_t r = with_margin(expected), n_chunks = job->sample.n / VQ_CHUNK;
     const ptrdiff_t rank = (3 + (2 * r * VQ_CHUNK + job->sample.n - 1) / job->sample.n) * (attempt + 1);
     if (rank > VQ_CHUNK / 4)
         return 0;
@@ -244,14 +256,16 @@ static int guess_thresholds(const vq_search *job, int pass, ptrdiff_t n_queries,
     vq_search of_sample = *job; /* its r nearest, found with a small buffer: the threshold falls soon */
     of_sample.k = r;
     of_sample.capacity = 3 * r < job->capacity ? 3 * r : job->capacity;
-    pass_codes(&of_sample, &job->sample, pass, n_queries, 0, job->sample.n / VQ_CHUNK, scratch);
+    const ptrdiff_t part = pass == PASS_EACH ? n_chunks / 8 : 0; /* what lies in lanes is laid out anew for a part */
+    if (part) {
+        pass_codes(&of_sample, &job->sample, pass, n_queries, 0, part, scratch);
+        for (ptrdiff_t q = 0; q < n_queries; q++)
+            lower_threshold(&scratch->queries[q], with_margin((double)(r * part) / (double)n_chunks));
+    }
+    pass_codes(&of_sample, &job->sample, pass, n_queries, part, n_chunks, scratch);
     for (ptrdiff_t q = 0; q < n_queries; q++) {
-        vq_query *query = &scratch->queries[q];
-        if (query->usable && query->n_exact == 0 && query->n_kept >= r) {
-            const double fine = kth_smallest(query->keys, query->n_kept, r) + 2 * query->band;
-            query->threshold = fine < query->threshold ? fine : query->threshold;
-        }
-        query->n_kept = query->n_exact = 0;
+        lower_threshold(&scratch->queries[q], r);
+        scratch->queries[q].n_kept = scratch->queries[q].n_exact = 0;
     }
     return 1;
 }

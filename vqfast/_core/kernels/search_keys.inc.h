@@ -28,6 +28,15 @@ INLINE double code_key(const vq_search *job, const vq_search_codes *codes, const
     return codes->norms && by_byte <= query->threshold ? key + (double)codes->norms[c * VQ_CHUNK + i] : by_byte;
 }
 
+/* The rows of a code are on their way from memory afterwards. */
+INLINE void prefetch_code(const vq_search *job, const vq_search_codes *codes, int64_t id)
+{
+    const ptrdiff_t row_bytes = job->chunk_bytes / job->n_rows;
+    const uint8_t *row = codes->chunks + id / VQ_CHUNK * job->chunk_bytes + id % VQ_CHUNK * (row_bytes / VQ_CHUNK);
+    for (ptrdiff_t r = 0; r < job->n_rows; r++)
+        __builtin_prefetch(row + r * row_bytes);
+}
+
 /* Where the code words of a code begin, which are on their way from memory afterwards. */
 INLINE void find_words(const vq_search *job, const vq_search_codes *codes, int64_t id, ptrdiff_t *starts)
 {
@@ -41,33 +50,39 @@ INLINE void find_words(const vq_search *job, const vq_search_codes *codes, int64
     }
 }
 
+/* Some columns of sum_sq_dist, from j on: the sums of all words stay in registers. */
+INLINE void add_columns(const vq_search_books *books, const double *row, const ptrdiff_t *starts, int words_type,
+                        ptrdiff_t j, int n_vectors, vd *totals)
+{
+    vd sums[8] = {{0}};
+    for (ptrdiff_t m = 0; m < books->n_books; m++) {
+        const ptrdiff_t start = starts[m] + j;
+#pragma GCC unroll 8
+        for (int v = 0; v < n_vectors; v++) {
+            sums[v] += words_type == VQ_FLOAT32 ? vd_load_f32((const float *)books->words + start + v * VDL)
+                                                : vd_load((const double *)books->words + start + v * VDL);
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vectors; v++) {
+        const vd t = vd_load(row + j + v * VDL) - (books->rounded ? vd_round_f32(sums[v]) : sums[v]);
+        totals[v % (8 / VDL)] += t * t;
+    }
+}
+
 /* sq_dist of the query to the sum of the code words at starts. */
 INLINE double sum_sq_dist(const vq_search_books *books, const double *row, const ptrdiff_t *starts, int words_type)
 {
-    const ptrdiff_t n_books = books->n_books;
-    vd8 total = {0};
-    for (ptrdiff_t j = 0; j < books->n_padded; j += 16) {
-        vd8 low = {0}, high = {0};
-        for (ptrdiff_t m = 0; m < n_books; m++) {
-            if (words_type == VQ_FLOAT32) {
-                low += load8_f32((const float *)books->words + starts[m] + j);
-                high += load8_f32((const float *)books->words + starts[m] + j + 8);
-            } else {
-                low += load8_f64((const double *)books->words + starts[m] + j);
-                high += load8_f64((const double *)books->words + starts[m] + j + 8);
-            }
-        }
-        if (books->rounded) {
-            low = round8_f32(low);
-            high = round8_f32(high);
-        }
-        low = load8_f64(row + j) - low;
-        high = load8_f64(row + j + 8) - high;
-        total += low * low;
-        total += high * high;
-    }
+    enum { MANY = 8, FEW = 16 / VDL };
+    const ptrdiff_t n_columns = books->n_padded;
+    vd totals[8 / VDL] = {{0}};
+    ptrdiff_t j = 0;
+    for (; j + MANY * VDL <= n_columns; j += MANY * VDL)
+        add_columns(books, row, starts, words_type, j, MANY, totals);
+    for (; j < n_columns; j += FEW * VDL)
+        add_columns(books, row, starts, words_type, j, FEW, totals);
     double partial[8], sq_dist = 0;
-    memcpy(partial, &total, sizeof total);
+    memcpy(partial, totals, sizeof partial);
     for (int r = 0; r < 8; r++)
         sq_dist += partial[r];
     return sq_dist;
@@ -76,15 +91,21 @@ INLINE double sum_sq_dist(const vq_search_books *books, const double *row, const
 /* Turn the keys of a sum into sq_dists. */
 static void resolve(const vq_search *job, const vq_search_codes *codes, vq_query *query)
 {
+    enum { AHEAD = 6 }; /* a code comes from the third-level cache or farther */
     const vq_search_books *books = &job->books;
+    const ptrdiff_t n = query->n_kept;
     ptrdiff_t *starts = query->starts, *next = starts + books->n_books;
-    if (query->n_exact < query->n_kept)
+    for (ptrdiff_t i = query->n_exact; i < n && i < query->n_exact + AHEAD; i++)
+        prefetch_code(job, codes, query->ids[i]);
+    if (query->n_exact < n)
         find_words(job, codes, query->ids[query->n_exact], next);
-    for (ptrdiff_t i = query->n_exact; i < query->n_kept; i++) {
+    for (ptrdiff_t i = query->n_exact; i < n; i++) {
         ptrdiff_t *before = starts;
         starts = next;
         next = before;
-        if (i + 1 < query->n_kept)
+        if (i + AHEAD < n)
+            prefetch_code(job, codes, query->ids[i + AHEAD]);
+        if (i + 1 < n)
             find_words(job, codes, query->ids[i + 1], next);
         query->keys[i] = books->words_type == VQ_FLOAT32 ? sum_sq_dist(books, query->row, starts, VQ_FLOAT32)
                                                          : sum_sq_dist(books, query->row, starts, VQ_FLOAT64);

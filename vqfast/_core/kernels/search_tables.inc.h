@@ -76,23 +76,25 @@ static void code_norms(const vq_search_books *books, const void *codes, int elem
 /* sq_dist of the query's features to every word, some words side by side. */
 static void product_tables(const vq_search_books *books, const double *row, double *table)
 {
-    enum { WORDS = VL >= 8 ? VL : 8 };
+    enum { VECTORS = VQ_TABLE_MULTIPLE / VDL };
     const ptrdiff_t n_entries = books->n_entries;
     for (ptrdiff_t m = 0; m < books->n_books; m++, table += n_entries) {
         const ptrdiff_t start = books->splits[m], d = books->splits[m + 1] - start;
         const double *x = row + start;
-        for (ptrdiff_t k = 0; k < n_entries; k += WORDS) {
+        for (ptrdiff_t k = 0; k < n_entries; k += VQ_TABLE_MULTIPLE) {
             const double *columns = books->columns + start * n_entries + k;
-            double sums[WORDS] = {0};
+            vd sums[VECTORS] = {{0}};
             for (ptrdiff_t r = 0; r < 8 && r < d; r++) {
-                double partial[WORDS] = {0};
+                vd partial[VECTORS] = {{0}};
                 for (ptrdiff_t j = r; j < d; j += 8)
-                    for (int l = 0; l < WORDS; l++) {
-                        const double t = x[j] - columns[j * n_entries + l];
-                        partial[l] += t * t;
+#pragma GCC unroll 8
+                    for (int v = 0; v < VECTORS; v++) {
+                        const vd t = x[j] - vd_load(columns + j * n_entries + v * VDL);
+                        partial[v] += t * t;
                     }
-                for (int l = 0; l < WORDS; l++)
-                    sums[l] += partial[l];
+#pragma GCC unroll 8
+                for (int v = 0; v < VECTORS; v++)
+                    sums[v] += partial[v];
             }
             memcpy(table + k, sums, sizeof sums);
         }

@@ -159,6 +159,35 @@ INLINE vd8 round8_f32(vd8 a) { return __builtin_convertvector(__builtin_convertv
 #endif
 INLINE vd8 load8_f64(const double *p) { return *(const vd8 *)p; }
 
+/* VDL doubles, as many as a register holds: for loops that keep many of them in registers, where
+ * GCC moves the halves and quarters of a vd8 through memory. */
+#if defined(__AVX512F__)
+enum { VDL = 8 };
+typedef __m512d vd;
+INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+INLINE vd vd_load(const double *p) { return _mm512_loadu_pd(p); }
+INLINE vd vd_round_f32(vd a) { return _mm512_cvtps_pd(_mm512_cvtpd_ps(a)); }
+#elif defined(__AVX2__)
+enum { VDL = 4 };
+typedef __m256d vd;
+INLINE vd vd_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+INLINE vd vd_load(const double *p) { return _mm256_loadu_pd(p); }
+INLINE vd vd_round_f32(vd a) { return _mm256_cvtps_pd(_mm256_cvtpd_ps(a)); }
+#else
+enum { VDL = 2 };
+typedef double vd __attribute__((vector_size(16)));
+typedef float vf2 __attribute__((vector_size(8), aligned(4), may_alias));
+INLINE vd vd_load_f32(const float *p) { return __builtin_convertvector(*(const vf2 *)p, vd); }
+INLINE vd vd_load(const double *p)
+{
+    vd a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+/* GCC 12 forgets the rounding of (vd){(float)a[0], (float)a[1]}. */
+INLINE vd vd_round_f32(vd a) { return __builtin_convertvector(__builtin_convertvector(a, vf2), vd); }
+#endif
+
 /* Rows of VL floats become columns; 0 where a loop over the elements is as good. */
 #if defined(__AVX512F__)
 enum { TRANSPOSES = 1 };
