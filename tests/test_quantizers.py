@@ -527,7 +527,7 @@ def test_additive_where_a_product_is_best(rng):
 def test_additive_parameters(obs):
     for options, message in (
         ({"effort": "most"}, "effort must be one of 'default', 'high'"),
-        ({"start": "residual"}, "start must be"),
+        ({"start": "random"}, "start must be"),
         ({"start": [np.zeros((8, 2))]}, "3 code books of 8 codes"),
         ({"beam": 0}, "beam"),
     ):
