@@ -294,7 +294,8 @@ class AdditiveQuantizer(SumQuantizer):
         workers: int,
     ) -> tuple[NDArray[np.float64], list[float]]:
         """Code books after steps of local search and least squares; codes are overwritten."""
-        shift, history = mean_of(obs, workers), []
+        shift = mean_of(obs, workers)
+        history: list[float] = []
         books = refit(obs, codes, books, shift, workers)
         share = _TEMPERATURE
         for step in range(effort.n_steps):
