@@ -81,7 +81,7 @@ def plot(rows: list[dict[str, Any]], folder: pathlib.Path, name: str) -> None:
                 ax.plot([row["bits"] for row in mine], values, style(method), color=colours[method], label=method)
         ax.set(xlabel="bits", title=f"recall@{recall}, {name}", xticks=sorted({row["bits"] for row in good}))
         ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     figure.savefig(folder / "ann-recall.png", dpi=130)
 
     figure, axes = pyplot.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
@@ -94,7 +94,8 @@ def plot(rows: list[dict[str, Any]], folder: pathlib.Path, name: str) -> None:
             ax.plot(times, [row["distortion"] for row in mine], style(method), color=colours[method], label=method)
         ax.set(xlabel=label, ylabel="mean squared error", xscale="log", yscale="log")
         ax.grid(alpha=0.3, which="both")
-    axes[0].legend(fontsize=7)
+    figure.suptitle(f"distortion against time, {name}", fontsize=10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     figure.savefig(folder / "ann-distortion.png", dpi=130)
 
 
