@@ -549,3 +549,15 @@ def test_books_too_large_for_joint_equations(obs, monkeypatch):
         assert error < 1.1 * start
         quantizer.partial_fit(obs)
         assert quantizer.distortion(obs) < 1.1 * error
+
+
+@pytest.mark.parametrize("correlation", [0.8, 0.95])
+def test_additive_code_books_of_correlated_features_are_better_than_residual_ones(correlation):
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(8000, 16))
+    for j in range(1, 16):
+        obs[:, j] = correlation * obs[:, j - 1] + np.sqrt(1 - correlation**2) * obs[:, j]
+    learn, test = obs[:6000], obs[6000:]
+    residual = vqfast.ResidualQuantizer(4, 16, rng=0).fit(learn)
+    additive = vqfast.AdditiveQuantizer(4, 16, effort="high", rng=0).fit(learn)
+    assert additive.distortion(test) < residual.distortion(test)
