@@ -100,13 +100,13 @@ class AdditiveQuantizer(SumQuantizer):
 
     Notes
     -----
-    `fit` starts from a product or residual quantizer, chosen on 8192 observations, after six steps
-    of the former, fits all code books together by least squares, and repeats 8 times (high effort: 20): iterated local
-    search of the codes, 9 rounds (25) from the codes before, then least squares over the 8 (16)
-    best tuples of each observation, weighted by their errors. `encode` is a beam search in
-    any order of the books without duplicates [1]_, then 17 (33) rounds of local
-    search [2]_: half of the words are changed at random, and all are improved in turn until
-    nothing changes. The random numbers depend on the words alone.
+    `fit` starts from a product or a residual quantizer, chosen on 8192 observations (the former
+    after six steps), fits all code books together by least squares, and repeats 8 times (high
+    effort: 20): iterated local search of the codes, 9 rounds (25) from the codes before, then least
+    squares over the 8 (16) best tuples of each observation, weighted by their errors. `encode` is a
+    beam search in any order of the books without duplicates [1]_, then 17 (33) rounds of local
+    search [2]_: half of the words are changed at random, and all are improved in turn until nothing
+    changes. The random numbers depend on the words alone.
 
     With M books of K words of d features a beam takes O(beam M^3 K) additions an observation, a round
     of local search about 3 M^2 K, besides O(M K d) for the inner products; high effort trains
