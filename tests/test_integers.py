@@ -114,10 +114,10 @@ def test_vectors_share_a_bound(n_codes, span, integer_isa, rng):
     np.testing.assert_array_equal(book, expected_book)
 
 
-@pytest.mark.parametrize(("n_codes", "second"), [(100, True), (600, False)])
-def test_a_second_plane_where_there_is_room(n_codes, second, integer_isa, rng):
-    obs = clusters(48_000, 64, np.dtype("f4"), rng)
-    start = obs[rng.choice(48_000, n_codes, replace=False)]
+@pytest.mark.parametrize(("n_features", "n_codes", "second"), [(300, 100, True), (64, 100, False), (256, 600, False)])
+def test_a_second_plane_where_there_is_room(n_features, n_codes, second, integer_isa, rng):
+    obs = clusters(6000, n_features, np.dtype("f4"), rng)
+    start = obs[rng.choice(6000, n_codes, replace=False)]
     found, book, search = trajectory(obs, start, 5, integer_isa, workers=2)
     assert search.integers.keeps_bounds
     assert search.integers.keeps_second == (second and search.integers.quad == 4)

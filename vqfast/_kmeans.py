@@ -103,7 +103,7 @@ def kmeans(
     -----
     An iteration takes O(n_obs n_codes n_features) time. Memory besides the input is 20
     bytes an observation, some copies of the code book and, with 14 features or more, bounds and
-    bytes that save work between iterations: at most the size of the data and 2 GiB.
+    integers that save work between iterations: at most the size of the data and 2 GiB.
 
     The objective is the squared error while the stopping rule watches the mean distance,
     as in SciPy, so the latter may rise between iterations.
@@ -301,7 +301,7 @@ def kmeans2(
     -----
     A round takes O(n_obs n_codes n_features) time, the k-means++ initialisation as much as
     one round. Memory besides the input and the codes is 8 bytes an observation (28 for
-    k-means++), some copies of the code book and, with 14 features or more, bounds and bytes that
+    k-means++), some copies of the code book and, with 14 features or more, bounds and integers that
     save work from round to round: at most the size of the data and 2 GiB. With up to eight
     features of float32 it is a sorted copy instead: 4 bytes a feature and 32 an observation.
 

@@ -19,7 +19,7 @@
                    code_book.inc.h      packing of a code book
                    scan.inc.h           the float32 scans
                    int16.inc.h          a filter in front of the lanes, for 16-bit products
-                   integers*.inc.h          the scan of bytes, with bounds (contract: integers.h)
+                   integers*.inc.h          the scan in integers, with bounds (contract: integers.h)
                    tiles.inc.h          fits of few features (contract: tiles.h)
                    few.inc.h            the search of few observations, nothing packed
                    few_codes.inc.h      codes and distances in one pass for few codes of few features

@@ -6,7 +6,6 @@ from .team cimport vq_team
 cdef extern from "integers.h" nogil:
     enum:
         VQ_INTEGERS_VECTOR
-        VQ_INTEGERS_ROWS
         VQ_INTEGERS_SLOTS
         VQ_INTEGERS_SPAN
         VQ_INTEGERS_FEATURES
@@ -27,7 +26,7 @@ cdef extern from "integers.h" nogil:
         float *errors
 
     ctypedef struct vq_integers_rows:
-        uint8_t *bytes
+        uint8_t *quads
         float *units
         float *errors
         float *norms
@@ -75,6 +74,7 @@ cdef extern from "integers.h" nogil:
         float *inverses
         float *heights
         int32_t *list
+        int32_t *first_hits
         vq_integers_hit *hits
         Py_ssize_t hit_capacity
         int64_t n_compared
@@ -107,7 +107,7 @@ cdef class Integers:
     cdef const vq_integers_typed *typed
     cdef readonly Py_ssize_t n_obs, n_features, n_codes, block_rows
     cdef int workers
-    cdef vq_integers_book bytes
+    cdef vq_integers_book book
     cdef vq_integers_history history
     cdef vq_integers_scratch *scratch
     cdef vq_integers_rows *rows
@@ -123,7 +123,7 @@ cdef class Integers:
     cdef Py_ssize_t n_rounds
     cdef IntegersRound round
 
-    cdef void plan_bounds(self, Py_ssize_t left) noexcept
+    cdef void plan_bounds(self, Py_ssize_t left, bint forced) noexcept
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
     cdef void set_codes(self, const vq_code_book *book) noexcept nogil

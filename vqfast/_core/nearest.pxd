@@ -57,7 +57,8 @@ cdef class Nearest:
     cdef void give_up(self) noexcept nogil
     cdef bint leaves_out(self) noexcept nogil
     cdef int best_path(self) noexcept
-    cdef Py_ssize_t least_integers_codes(self, bint lanes, bint fits) noexcept
+    cdef bint suits_integers(self, bint bounds) noexcept
+    cdef Py_ssize_t least_integers_codes(self, bint bounds) noexcept
     cdef int settle_on(self, int path) except -1
     cdef void choose_blocks(self) noexcept
     cdef Py_ssize_t layout(self, char *base) noexcept

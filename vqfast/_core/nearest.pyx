@@ -52,17 +52,14 @@ cdef Py_ssize_t INTEGERS_LANES_ELEMENTS_16 = 20000
 cdef Py_ssize_t INTEGERS_FIT_FEATURES = 14
 cdef Py_ssize_t INTEGERS_FIT_ELEMENTS = 6000
 cdef Py_ssize_t INTEGERS_FIT_CODES = 4
-# Fewer observations, or fewer for so many codes, do not pay for the bytes of the codes.
+# Fewer observations, or fewer for so many codes, do not pay for the integers of the codes.
 cdef Py_ssize_t INTEGERS_OBS = 64
 cdef Py_ssize_t CODES_PER_OBS = 64
-# A block's bytes and the lowest scores of its vectors of codes stay in the second-level cache. In a
-# fit the bounds leave a few observations of a block for each group of codes, whose bytes must come
-# for them alone: larger blocks take 10 % less at 768 features, 5 % at 128.
+# A block's integers and the lowest scores of its vectors of codes stay in the second-level cache.
 cdef Py_ssize_t INTEGERS_BLOCK_ROWS = 512
-cdef Py_ssize_t INTEGERS_BLOCK_BYTES = 1 << 17
-cdef Py_ssize_t INTEGERS_FIT_BLOCK_ROWS = 1024
-cdef Py_ssize_t INTEGERS_FIT_BLOCK_BYTES = 1 << 19
+cdef Py_ssize_t INTEGERS_BLOCK_ELEMENTS = 1 << 17
 cdef Py_ssize_t INTEGERS_BLOCK_MINIMA = 1 << 18
+cdef Py_ssize_t INTEGERS_TRIAL_ROWS = 256
 # More hits than this share of the codes, and the panels path is faster; the bounds of a fit
 # make up for more.
 cdef double INTEGERS_HITS = 0.0625
@@ -182,23 +179,30 @@ cdef class Nearest:
 
     cdef int best_path(self) noexcept:
         """The path that shapes suggest; the integers path looks at its hits later."""
-        cdef bint lanes = self.n_features <= LANES_LIMIT, fits = self.rounds > 2
+        cdef bint lanes = self.n_features <= LANES_LIMIT
         if self.n_obs < (DIRECT_OBS_LANES if lanes else DIRECT_OBS_PANELS):
             return VQ_DIRECT
-        if (self.kernels.integers != NULL and self.n_features <= VQ_INTEGERS_FEATURES
-                and self.n_features >= (INTEGERS_FIT_FEATURES if fits else INTEGERS_FEATURES)
-                and self.n_codes >= self.least_integers_codes(lanes, fits)
-                and self.n_obs >= max(INTEGERS_OBS, self.n_codes // CODES_PER_OBS)):
+        if self.suits_integers(self.rounds > 2):
             return VQ_INTEGERS
         return VQ_LANES if lanes else VQ_PANELS
 
-    cdef Py_ssize_t least_integers_codes(self, bint lanes, bint fits) noexcept:
-        cdef bint bytes_do = (<const vq_integers_kernels *>self.kernels.integers).quad == 4
-        if fits:
+    cdef bint suits_integers(self, bint bounds) noexcept:
+        """Whether the integers path pays, with bounds between the rounds of a fit or without."""
+        if self.kernels.integers == NULL or self.n_features > VQ_INTEGERS_FEATURES:
+            return False
+        return (self.n_features >= (INTEGERS_FIT_FEATURES if bounds else INTEGERS_FEATURES)
+                and self.n_codes >= self.least_integers_codes(bounds)
+                and self.n_obs >= max(INTEGERS_OBS, self.n_codes // CODES_PER_OBS))
+
+    cdef Py_ssize_t least_integers_codes(self, bint bounds) noexcept:
+        """Code words that make up for the integers of the observations."""
+        cdef bint eight_bits = (<const vq_integers_kernels *>self.kernels.integers).quad == 4
+        cdef bint lanes = self.n_features <= LANES_LIMIT
+        if bounds:
             return INTEGERS_FIT_ELEMENTS // self.n_features if lanes else INTEGERS_FIT_CODES
         if lanes:
-            return (INTEGERS_LANES_ELEMENTS if bytes_do else INTEGERS_LANES_ELEMENTS_16) // self.n_features
-        return INTEGERS_CODES if bytes_do else INTEGERS_CODES_16
+            return (INTEGERS_LANES_ELEMENTS if eight_bits else INTEGERS_LANES_ELEMENTS_16) // self.n_features
+        return INTEGERS_CODES if eight_bits else INTEGERS_CODES_16
 
     cdef int settle_on(self, int path) except -1:
         """Blocks and memory for a path, forgetting what there was before."""
@@ -228,6 +232,8 @@ cdef class Nearest:
                 vq_release(self.memory, self.n_bytes)
                 self.memory = NULL
                 raise
+            if self.rounds > 2 and not (self.forced or self.integers.keeps_bounds or self.suits_integers(False)):
+                self.settle_on(VQ_LANES if self.n_features <= LANES_LIMIT else VQ_PANELS)
         return 0
 
     cdef void choose_blocks(self) noexcept:
@@ -240,9 +246,10 @@ cdef class Nearest:
             most = min(BLOCK_ROWS, max(3 * multiple, BLOCK_BYTES // (4 * self.n_features + 1)))
         elif self.wanted_path == VQ_INTEGERS:
             multiple = 16
-            most = (INTEGERS_FIT_BLOCK_BYTES if self.rounds > 2 else INTEGERS_BLOCK_BYTES) // max(1, self.n_features)
-            most = min(most, INTEGERS_FIT_BLOCK_ROWS if self.rounds > 2 else INTEGERS_BLOCK_ROWS)
-            most = max(64, min(most, INTEGERS_BLOCK_MINIMA // vectors))
+            most = min(INTEGERS_BLOCK_ELEMENTS // max(1, self.n_features), INTEGERS_BLOCK_MINIMA // vectors)
+            most = max(64, min(INTEGERS_BLOCK_ROWS, most))
+            # The first blocks show the hits: there must be more than those.
+            most = min(most, max(INTEGERS_TRIAL_ROWS, self.n_obs // (2 * workers)))
         chunks = max(1, (self.n_obs + most * workers - 1) // (most * workers)) * workers
         self.block_rows = max(1, ((self.n_obs + chunks - 1) // chunks + multiple - 1) // multiple) * multiple
         self.workers = max(1, min(workers, (self.n_obs + self.block_rows - 1) // self.block_rows))
@@ -432,13 +439,15 @@ cdef class Nearest:
             max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         cdef vq_team team
         cdef bint trial  # the first blocks show what the integers path is worth
-        cdef double most_hits = INTEGERS_FIT_HITS if self.rounds > 2 else INTEGERS_HITS
+        cdef double most_hits = INTEGERS_HITS
         if self.memory == NULL:  # an earlier call ran out of it
             with gil:
                 raise MemoryError
         if n_codes != self.book.n_codes:
             job.warm = job.warm and not follow  # the codes are those of another code book
         job.path = self.pack(code_book, n_codes, job, follow)
+        if job.path == VQ_INTEGERS and self.integers.keeps_bounds:
+            most_hits = INTEGERS_FIT_HITS
         trial = job.path == VQ_INTEGERS and job.first_round and not self.forced and n_blocks >= 2 * self.workers
         if trial:
             self.integers.compared(1)  # those of earlier rounds
@@ -476,7 +485,7 @@ cdef class Nearest:
         return 0
 
     cdef void give_up(self) noexcept nogil:
-        """A run has ended in the middle: neither bounds nor bytes nor codes are of one code book."""
+        """A run has ended in the middle: neither bounds nor integers nor codes are of one code book."""
         self.can_follow = False
         self.book.n_codes = 0
         if self.wanted_path == VQ_INTEGERS:

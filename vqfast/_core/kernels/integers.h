@@ -75,7 +75,7 @@ typedef struct {
 
 /* The observations of a block in integers; arrays have room for whole sixteens of rows. */
 typedef struct {
-    uint8_t *bytes;  /* (n_rows, n_quads) quads of q; of bytes q + 128 */
+    uint8_t *quads;  /* (n_rows, n_quads) quads of q; of bytes q + 128 */
     float *units;    /* s */
     float *errors;   /* |a| */
     float *norms;    /* |y|, rounded up; +inf where y leaves the range of float32 */
@@ -113,7 +113,9 @@ typedef struct {
 typedef struct {
     int32_t row;
     int32_t code;
-    float dist; /* packed, as computed */
+    int32_t group;
+    int32_t next; /* the one before of the row, or -1 */
+    float dist;   /* packed, as computed */
 } vq_integers_hit;
 
 /* Scratch of one worker; arrays have room for whole sixteens of rows. */
@@ -133,6 +135,7 @@ typedef struct {
     float *inverses;       /* (rows) 1 / unit of the bounds, rounded down */
     float *heights;        /* (rows) |y|^2 less the roundings of a score */
     int32_t *list;         /* (rows + 16) */
+    int32_t *first_hits;   /* (rows) the last hit of each row, or -1 */
     vq_integers_hit *hits; /* (hit_capacity) */
     ptrdiff_t hit_capacity;
     ptrdiff_t n_hits;
@@ -147,7 +150,7 @@ typedef struct {
 
     /* Codes of a block. bounds may be NULL; with warm (or in a later round of bounds), codes
      * holds guesses on entry. */
-    void (*assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_integers_book *bytes,
+    void (*assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_integers_book *integers,
                    const vq_integers_rows *rows, const vq_integers_bounds *bounds, vq_scratch *exact,
                    vq_integers_scratch *scratch, int warm, int32_t *codes);
 } vq_integers_typed;
@@ -155,17 +158,17 @@ typedef struct {
 struct vq_integers_kernels {
     int quad; /* integers in four bytes: 4 or 2 */
 
-    /* An order of the codes that brings near ones together, written to bytes->order (of the
+    /* An order of the codes that brings near ones together, written to integers->order (of the
      * n_codes first positions); keys is scratch of 2 n_codes floats. */
-    void (*arrange)(const vq_code_book *book, float *keys, vq_integers_book *bytes);
+    void (*arrange)(const vq_code_book *book, float *keys, vq_integers_book *integers);
 
     /* Vectors first ... last - 1 from the packed rows of the code book. */
-    void (*pack)(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *bytes);
+    void (*pack)(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *integers);
 
     /* The same for groups first ... last - 1 in a round of a fit, by what has changed since the
      * last one. */
     void (*follow)(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, const vq_integers_history *history,
-                   vq_integers_book *bytes);
+                   vq_integers_book *integers);
 
     vq_integers_typed typed[2];
 };

@@ -22,17 +22,17 @@ INLINE w16i entries_of(w16 sq_dists, w16 inverses, int slot)
 
 /* Eight listed observations and n_vectors vectors of codes from v on, each without its own
  * code: hits, and with bounds the entry of the group. Only the first n_listed are not filling. */
-INLINE void listed_tile(const vq_integers_book *bytes, const vq_integers_rows *rows, const int32_t *list,
+INLINE void listed_tile(const vq_integers_book *integers, const vq_integers_rows *rows, const int32_t *list,
                         ptrdiff_t n_listed, ptrdiff_t v, int n_vectors, const vq_integers_bounds *bounds,
                         vq_integers_scratch *scratch)
 {
-    const ptrdiff_t step = 4 * bytes->n_quads;
+    const ptrdiff_t step = 4 * integers->n_quads;
     const uint8_t *q[ROWS8];
     w16i sums[ROWS8][VQ_INTEGERS_SPAN];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS8; r++)
-        q[r] = rows->bytes + list[r] * step;
-    integers_products(q, bytes, v, n_vectors, sums);
+        q[r] = rows->quads + list[r] * step;
+    integers_products(q, integers, v, n_vectors, sums);
     f8 facts[VQ_INTEGERS_FACTS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS8; r++)
@@ -43,19 +43,19 @@ INLINE void listed_tile(const vq_integers_book *bytes, const vq_integers_rows *r
     f8 nearest = _mm256_set1_ps(INFINITY);
 #pragma GCC unroll 4
     for (int w = 0; w < n_vectors; w++) {
-        const w16 half_norms = w_load(bytes->half_norms + (v + w) * VECTOR);
+        const w16 half_norms = w_load(integers->half_norms + (v + w) * VECTOR);
         const w16i positions = wi_add(wi_lanes(), wi_set((int32_t)(v + w) * VECTOR));
         float units[ROWS8], highest[ROWS8];
         w16 scores[ROWS8];
-        _mm256_storeu_ps(units, _mm256_mul_ps(row_units, _mm256_set1_ps(bytes->units[v + w])));
+        _mm256_storeu_ps(units, _mm256_mul_ps(row_units, _mm256_set1_ps(integers->units[v + w])));
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS8; r++) {
             w16m own = wi_equal(positions, wi_set(scratch->own[list[r]]));
             scores[r] = w_select(own, w_set(INFINITY), integers_score(sums[r][w], units[r], half_norms));
         }
         f8 lowest = w_lowest8(scores);
-        f8 error = _mm256_fmadd_ps(row_errors, _mm256_set1_ps(bytes->norms[v + w]),
-                                   _mm256_mul_ps(row_norms, _mm256_set1_ps(bytes->errors[v + w])));
+        f8 error = _mm256_fmadd_ps(row_errors, _mm256_set1_ps(integers->norms[v + w]),
+                                   _mm256_mul_ps(row_norms, _mm256_set1_ps(integers->errors[v + w])));
         error = _mm256_mul_ps(error, _mm256_set1_ps(BOUND_UP));
         f8 most = _mm256_add_ps(limits, error);
         uint32_t hit = f8_less_equal(lowest, most) & listed;
@@ -66,7 +66,7 @@ INLINE void listed_tile(const vq_integers_book *bytes, const vq_integers_rows *r
             for (; hit; hit &= hit - 1) {
                 const int r = __builtin_ctz(hit);
                 const w16m lanes = w_less_equal(scores[r], w_set(highest[r]));
-                add_hits(bytes, scratch, list[r], v + w, wm_bits(lanes));
+                add_hits(integers, scratch, list[r], v + w, (int32_t)(v / n_vectors), wm_bits(lanes));
                 others[r] = w_lowest(w_select(lanes, w_set(INFINITY), scores[r]));
             }
             lowest = _mm256_loadu_ps(others);
@@ -86,10 +86,10 @@ INLINE void listed_tile(const vq_integers_book *bytes, const vq_integers_rows *r
 }
 
 /* |a| Q + |y| E of sixteen rows and a vector of codes. */
-INLINE w16 score_error(const vq_integers_book *bytes, const vq_integers_rows *rows, ptrdiff_t v, ptrdiff_t i)
+INLINE w16 score_error(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t v, ptrdiff_t i)
 {
-    return w_fma(w_load(rows->errors + i), w_set(bytes->norms[v]),
-                 w_mul(w_load(rows->norms + i), w_set(bytes->errors[v])));
+    return w_fma(w_load(rows->errors + i), w_set(integers->norms[v]),
+                 w_mul(w_load(rows->norms + i), w_set(integers->errors[v])));
 }
 
 /* Fill up a list to a whole tile. */
@@ -101,14 +101,14 @@ INLINE void fill_list(int32_t *list, ptrdiff_t n)
 
 /* After scan_first and the own codes: the rows of a group that the error of the lowest scores
  * leaves in doubt. */
-static ptrdiff_t list_second(const vq_integers_book *bytes, const vq_integers_rows *rows, ptrdiff_t row_step,
+static ptrdiff_t list_second(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t row_step,
                              ptrdiff_t g, vq_integers_scratch *scratch)
 {
     ptrdiff_t n = 0;
     for (ptrdiff_t i = 0; i < row_step; i += 16) {
         uint32_t needed = 0;
-        for (ptrdiff_t v = g * bytes->span; v < (g + 1) * bytes->span; v++) {
-            w16 most = w_fma(score_error(bytes, rows, v, i), w_set(BOUND_UP), w_load(scratch->limits + i));
+        for (ptrdiff_t v = g * integers->span; v < (g + 1) * integers->span; v++) {
+            w16 most = w_fma(score_error(integers, rows, v, i), w_set(BOUND_UP), w_load(scratch->limits + i));
             needed |= wm_bits(w_less_equal(w_load(scratch->minima + v * row_step + i), most));
         }
         n = w_append(scratch->list, n, i, needed);
@@ -126,10 +126,10 @@ INLINE float upper_of(const vq_code_book *book, const vq_integers_rows *rows, pt
 }
 
 /* The first entries, from the lowest scores of all vectors. */
-static void first_bounds(const vq_code_book *book, const vq_integers_book *bytes, const vq_integers_rows *rows,
+static void first_bounds(const vq_code_book *book, const vq_integers_book *integers, const vq_integers_rows *rows,
                          ptrdiff_t n_rows, const vq_integers_bounds *bounds, vq_integers_scratch *scratch)
 {
-    const ptrdiff_t row_step = bounds->row_step, span = bytes->span;
+    const ptrdiff_t row_step = bounds->row_step, span = integers->span;
     for (ptrdiff_t i = 0; i < row_step; i++) {
         /* Bounds beyond four times the distance to the own code are hardly ever of use. */
         float upper = i < n_rows ? upper_of(book, rows, i, scratch->own_dists[i]) : 0;
@@ -139,11 +139,11 @@ static void first_bounds(const vq_code_book *book, const vq_integers_book *bytes
         bounds->upper[i] = upper;
         scratch->inverses[i] = known ? BOUND_DOWN / bounds->units[i] : 0;
     }
-    for (ptrdiff_t g = 0; g < bytes->n_vectors / span; g++)
+    for (ptrdiff_t g = 0; g < integers->n_vectors / span; g++)
         for (ptrdiff_t i = 0; i < row_step; i += 16) {
             w16 nearest = w_set(INFINITY);
             for (ptrdiff_t v = g * span; v < (g + 1) * span; v++) {
-                nearest = w_min(nearest, w_fnma(score_error(bytes, rows, v, i), w_set(BOUND_UP),
+                nearest = w_min(nearest, w_fnma(score_error(integers, rows, v, i), w_set(BOUND_UP),
                                                 w_load(scratch->minima + v * row_step + i)));
             }
             w16 sq_dists = w_fma(nearest, w_set(2), w_load(scratch->heights + i));
@@ -169,10 +169,10 @@ INLINE w16 bounds_now(uint16_t *lower, w16 units, w16 inverses, w16 ways, int sl
 }
 
 /* scratch->best = the nearest bound of each row. */
-static void nearest_bounds(const vq_integers_book *bytes, const vq_integers_bounds *bounds,
+static void nearest_bounds(const vq_integers_book *integers, const vq_integers_bounds *bounds,
                            vq_integers_scratch *scratch)
 {
-    const ptrdiff_t row_step = bounds->row_step, n_groups = bytes->n_vectors / bytes->span;
+    const ptrdiff_t row_step = bounds->row_step, n_groups = integers->n_vectors / integers->span;
     for (ptrdiff_t i = 0; i < row_step; i++)
         scratch->best[i] = INFINITY;
     for (ptrdiff_t g = 0; g < n_groups; g++) {
@@ -248,11 +248,10 @@ static void finish_own(const vq_code_book *book, const vq_integers_rows *rows, p
     }
 }
 
-/* The bound of a group holds for one more code, at least so far from the observation. */
-INLINE void lower_entry(const vq_integers_book *bytes, const vq_integers_bounds *bounds, ptrdiff_t i, ptrdiff_t code,
-                        float dist, const vq_integers_scratch *scratch)
+/* The bound of group g holds for one more code, at least so far from the observation. */
+INLINE void lower_entry(const vq_integers_bounds *bounds, ptrdiff_t i, ptrdiff_t g, float dist,
+                        const vq_integers_scratch *scratch)
 {
-    const ptrdiff_t g = bytes->positions[code] / (bytes->span * VECTOR);
     uint16_t *lower = bounds->lower + g * bounds->row_step + i;
     const int slot = *lower & (VQ_INTEGERS_SLOTS - 1);
     const float way = slot == bounds->slot ? 0 : bounds->ways[g * VQ_INTEGERS_SLOTS + slot];

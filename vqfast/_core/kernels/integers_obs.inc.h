@@ -6,31 +6,28 @@ static void TYPED(integers_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const 
     const ptrdiff_t d = book->n_features;
     const float rounding = sum_rounding(d);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
-        uint8_t *bytes = rows->bytes + i * 4 * n_quads;
-        int32_t sum;
-        float sq_norm, sq_bytes, sq_rest;
+        uint8_t *quads = rows->quads + i * 4 * n_quads, *second = rows->second ? rows->second + i * 4 * n_quads : NULL;
         TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
-        sq_norm = inner_product(y, y, d);
-        if (!(sq_norm < 0x1p100f)) { /* decided in double; the bytes must only be there */
-            memset(bytes, OFFSET, (size_t)(4 * n_quads));
-            if (rows->second)
-                memset(rows->second + i * 4 * n_quads, 0, (size_t)(4 * n_quads));
+        const float sq_norm = inner_product(y, y, d);
+        if (!(sq_norm < 0x1p100f)) { /* decided in double; the integers must only be there */
+            memset(quads, OFFSET, (size_t)(4 * n_quads));
+            if (second)
+                memset(second, 0, (size_t)(4 * n_quads));
             rows->units[i] = rows->errors[i] = rows->sq_norms[i] = 0;
             rows->norms[i] = rows->spares[i] = INFINITY;
             continue;
         }
-        rows->units[i] = unit_of(longest_feature(y, d), sqrtf(sq_norm));
-        const float unit = rows->units[i];
-        float sq_error = to_integers(y, d, n_quads, unit, OFFSET, bytes,
-                                     rows->second ? rows->second + i * 4 * n_quads : NULL, &sum, &sq_bytes, &sq_rest);
-        rows->errors[i] = sqrtf(sq_error) * (1 + rounding) * BOUND_UP;
+        const float unit = unit_of(longest_feature(y, d), sqrtf(sq_norm));
+        const integers_facts facts = to_integers(y, d, n_quads, unit, OFFSET, quads, second);
+        rows->units[i] = unit;
+        rows->errors[i] = sqrtf(facts.sq_error) * (1 + rounding) * BOUND_UP;
         rows->norms[i] = sqrtf(sq_norm) * (1 + rounding) * BOUND_UP;
         rows->sq_norms[i] = sq_norm * (1 - rounding);
         rows->spares[i] = DIST_SPARE * rows->norms[i];
         if (QUAD == 2)
             rows->spares[i] += rows->errors[i];
-        else if (rows->second) /* the rest of a feature is rounded twice, 2^-24 of half a unit each */
-            rows->spares[i] += (sqrtf(sq_rest) + unit * 0x1p-24f * sqrtf((float)d)) * (1 + rounding) * BOUND_UP;
+        else if (second) /* the rest of a feature is rounded twice, 2^-24 of half a unit each */
+            rows->spares[i] += (sqrtf(facts.sq_rest) + unit * 0x1p-24f * sqrtf((float)d)) * (1 + rounding) * BOUND_UP;
     }
 }
 
@@ -66,37 +63,45 @@ INLINE float TYPED(obs_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book 
 }
 
 /* The same from its integers, if they hold it well enough. */
-INLINE float TYPED(dist_to)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_integers_book *bytes,
+INLINE float TYPED(dist_to)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_integers_book *integers,
                             const vq_integers_rows *rows, ptrdiff_t code, float *y)
 {
     if (QUAD == 2 || rows->second)
-        return integers_dist(rows, i, bytes->n_quads, book, code);
+        return integers_dist(rows, i, integers->n_quads, book, code);
     return TYPED(obs_dist)(obs, i, book, code, y);
 }
 
+/* The same of a hit. There are several of some observations and they are in the cache then: two planes of
+ * bytes would take more time to put together (7 to 15 % of a fit of many hits). */
+INLINE float TYPED(hit_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_integers_book *integers,
+                             const vq_integers_rows *rows, ptrdiff_t code, float *y)
+{
+    return QUAD == 2 ? integers_dist(rows, i, integers->n_quads, book, code) : TYPED(obs_dist)(obs, i, book, code, y);
+}
+
 /* Lines of the rows that the next observations will need. */
-INLINE void TYPED(integers_prefetch)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *bytes,
+INLINE void TYPED(integers_prefetch)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *integers,
                                      const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t code)
 {
-    const ptrdiff_t d = book->n_features, n_bytes = 4 * bytes->n_quads;
+    const ptrdiff_t d = book->n_features, n_bytes = 4 * integers->n_quads;
     const char *x = (const char *)TYPED(row)(obs, i);
     if (QUAD == 2 || rows->second) {
         for (ptrdiff_t j = 0; j < n_bytes; j += 64)
-            _mm_prefetch((const char *)(rows->bytes + i * n_bytes + j), _MM_HINT_T0);
+            _mm_prefetch((const char *)(rows->quads + i * n_bytes + j), _MM_HINT_T0);
         for (ptrdiff_t j = 0; j < n_bytes && rows->second; j += 64)
             _mm_prefetch((const char *)(rows->second + i * n_bytes + j), _MM_HINT_T0);
     } else {
         for (ptrdiff_t j = 0; j < d * (ptrdiff_t)sizeof(REAL); j += 64)
             _mm_prefetch(x + j, _MM_HINT_T0);
         for (ptrdiff_t j = 0; j < n_bytes; j += 64)
-            _mm_prefetch((const char *)(rows->bytes + i * n_bytes + j), _MM_HINT_T1);
+            _mm_prefetch((const char *)(rows->quads + i * n_bytes + j), _MM_HINT_T1);
     }
     for (ptrdiff_t j = 0; j < d; j += 16)
         _mm_prefetch((const char *)(book->rows + code * d + j), _MM_HINT_T0);
 }
 
 /* Distances of the hits that have none yet; they lower the bounds of their groups. */
-static void TYPED(integers_score)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *bytes,
+static void TYPED(integers_score)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *integers,
                                   const vq_integers_rows *rows, const vq_integers_bounds *bounds,
                                   vq_integers_scratch *scratch)
 {
@@ -105,12 +110,13 @@ static void TYPED(integers_score)(const vq_obs *obs, const vq_code_book *book, c
         vq_integers_hit *hit = scratch->hits + h;
         const ptrdiff_t i = hit->row;
         const float spare = dist_spare(book, rows, i);
-        const float dist = TYPED(dist_to)(obs, i, book, bytes, rows, hit->code, scratch->row), best = scratch->dists[i];
+        const float dist = TYPED(hit_dist)(obs, i, book, integers, rows, hit->code, scratch->row),
+                    best = scratch->dists[i];
         const float nearer = dist < best ? dist : best, farther = dist < best ? best : dist;
         const int apart = farther * (1 - rounding) - spare > nearer * (1 + rounding) + spare;
         hit->dist = dist;
         if (bounds)
-            lower_entry(bytes, bounds, i, hit->code, dist * (1 - rounding) - spare, scratch);
+            lower_entry(bounds, i, hit->group, dist * (1 - rounding) - spare, scratch);
         if (dist < best) {
             scratch->dists[i] = dist;
             scratch->codes[i] = hit->code;
@@ -127,43 +133,44 @@ static void TYPED(integers_score)(const vq_obs *obs, const vq_code_book *book, c
 }
 
 /* A list of rows and a group of n_vectors vectors of codes from v on. */
-static void TYPED(integers_scan)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *bytes,
+static void TYPED(integers_scan)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *integers,
                                  const vq_integers_rows *rows, const vq_integers_bounds *bounds, ptrdiff_t n,
                                  ptrdiff_t v, int n_vectors, vq_integers_scratch *scratch)
 {
     for (ptrdiff_t i = 0; i < n; i += ROWS8) {
         switch (n_vectors) { /* constants, so that the sums stay in registers */
-        case 1: listed_tile(bytes, rows, scratch->list + i, n - i, v, 1, bounds, scratch); break;
-        case 2: listed_tile(bytes, rows, scratch->list + i, n - i, v, 2, bounds, scratch); break;
-        default: listed_tile(bytes, rows, scratch->list + i, n - i, v, 4, bounds, scratch);
+        case 1: listed_tile(integers, rows, scratch->list + i, n - i, v, 1, bounds, scratch); break;
+        case 2: listed_tile(integers, rows, scratch->list + i, n - i, v, 2, bounds, scratch); break;
+        default: listed_tile(integers, rows, scratch->list + i, n - i, v, 4, bounds, scratch);
         }
         if (scratch->n_hits > scratch->hit_capacity - ROWS8 * VQ_INTEGERS_SPAN * VECTOR)
-            TYPED(integers_score)(obs, book, bytes, rows, bounds, scratch);
+            TYPED(integers_score)(obs, book, integers, rows, bounds, scratch);
     }
-    TYPED(integers_score)(obs, book, bytes, rows, bounds, scratch);
+    TYPED(integers_score)(obs, book, integers, rows, bounds, scratch);
 }
 
 /* The first round: all pairs. */
 static void TYPED(integers_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
-                                  const vq_integers_book *bytes, const vq_integers_rows *rows,
+                                  const vq_integers_book *integers, const vq_integers_rows *rows,
                                   const vq_integers_bounds *bounds, ptrdiff_t row_step, int warm, const int32_t *codes,
                                   vq_integers_scratch *scratch)
 {
-    scan_first(bytes, rows, n_rows, row_step, scratch);
+    scan_first(integers, rows, n_rows, row_step, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
-        scratch->own[i] = warm ? bytes->positions[codes[i]] : lowest_position(bytes, rows, i, scratch->vectors[i]);
-        scratch->codes[i] = bytes->order[scratch->own[i]];
+        scratch->own[i] =
+            warm ? integers->positions[codes[i]] : lowest_position(integers, rows, i, scratch->vectors[i]);
+        scratch->codes[i] = integers->order[scratch->own[i]];
         if (!(book->half_norms[scratch->codes[i]] < INFINITY)) /* no code word at all, or a bad guess */
             scratch->in_doubt[i] = ALL_IN_DOUBT;
-        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, bytes, rows, scratch->codes[i], scratch->row);
+        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, integers, rows, scratch->codes[i], scratch->row);
     }
     finish_own(book, rows, row_step, NULL, scratch);
     if (bounds)
-        first_bounds(book, bytes, rows, n_rows, bounds, scratch);
+        first_bounds(book, integers, rows, n_rows, bounds, scratch);
     gather_facts(rows, row_step, scratch);
-    for (ptrdiff_t g = 0; g < bytes->n_vectors / bytes->span; g++) {
-        ptrdiff_t n = list_second(bytes, rows, row_step, g, scratch);
-        TYPED(integers_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
+    for (ptrdiff_t g = 0; g < integers->n_vectors / integers->span; g++) {
+        ptrdiff_t n = list_second(integers, rows, row_step, g, scratch);
+        TYPED(integers_scan)(obs, book, integers, rows, bounds, n, g * integers->span, (int)integers->span, scratch);
     }
 }
 
@@ -171,20 +178,20 @@ static void TYPED(integers_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
  * exclude. Where the last round needed little, a row is passed over while its old distance and
  * its code's step stay below all bounds. */
 static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
-                                  const vq_integers_book *bytes, const vq_integers_rows *rows,
+                                  const vq_integers_book *integers, const vq_integers_rows *rows,
                                   const vq_integers_bounds *bounds, const int32_t *codes, vq_integers_scratch *scratch)
 {
-    const ptrdiff_t n_groups = bytes->n_vectors / bytes->span;
+    const ptrdiff_t n_groups = integers->n_vectors / integers->span;
     const int lazy = *bounds->n_needed < 4 * n_rows;
     const ptrdiff_t few = TYPED(rows_ahead)(book->n_features), ahead = few > 8 ? few : 8;
     int64_t n_needed = 0;
     if (lazy)
-        nearest_bounds(bytes, bounds, scratch);
+        nearest_bounds(integers, bounds, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
-        scratch->own[i] = bytes->positions[codes[i]];
+        scratch->own[i] = integers->positions[codes[i]];
         scratch->codes[i] = codes[i];
         if (i + ahead < n_rows)
-            TYPED(integers_prefetch)(obs, book, bytes, rows, i + ahead, codes[i + ahead]);
+            TYPED(integers_prefetch)(obs, book, integers, rows, i + ahead, codes[i + ahead]);
         if (lazy) {
             bounds->upper[i] = (bounds->upper[i] + bounds->steps[codes[i]]) * BOUND_UP;
             if (bounds->upper[i] < scratch->best[i]) {
@@ -192,7 +199,7 @@ static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
                 continue;
             }
         }
-        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, bytes, rows, codes[i], scratch->row);
+        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, integers, rows, codes[i], scratch->row);
     }
     finish_own(book, rows, bounds->row_step, lazy ? scratch->best : NULL, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++)
@@ -202,34 +209,34 @@ static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
     for (ptrdiff_t g = 0; g < n_groups; g++) {
         ptrdiff_t n = list_bounded(bounds, g, lazy, scratch);
         n_needed += n;
-        TYPED(integers_scan)(obs, book, bytes, rows, bounds, n, g * bytes->span, (int)bytes->span, scratch);
+        TYPED(integers_scan)(obs, book, integers, rows, bounds, n, g * integers->span, (int)integers->span, scratch);
     }
     *bounds->n_needed = n_needed;
 }
 
 /* The code of an observation that is in doubt. */
 static int32_t TYPED(integers_decide)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book,
-                                      const vq_integers_book *bytes, const vq_integers_rows *rows, double *row,
+                                      const vq_integers_book *integers, const vq_integers_rows *rows, double *row,
                                       const vq_integers_scratch *scratch)
 {
     const float rounding = dist_rounding(book->n_features), spare = dist_spare(book, rows, i);
     const float most = scratch->dists[i] * (1 + rounding) + spare;
     vq_candidates candidates = {.count = 0};
+    if (scratch->in_doubt[i] == ALL_IN_DOUBT)
+        return nearest_candidate(TYPED(widen)(obs, i, book->n_features, row), book, &candidates);
     if (scratch->own_dists[i] * (1 - rounding) - spare <= most)
-        candidates.codes[candidates.count++] = bytes->order[scratch->own[i]];
-    for (ptrdiff_t h = 0; h < scratch->n_hits && candidates.count <= VQ_CANDIDATES; h++)
-        if (scratch->hits[h].row == i && scratch->hits[h].dist * (1 - rounding) - spare <= most) {
+        candidates.codes[candidates.count++] = integers->order[scratch->own[i]];
+    for (int32_t h = scratch->first_hits[i]; h >= 0 && candidates.count <= VQ_CANDIDATES; h = scratch->hits[h].next)
+        if (scratch->hits[h].dist * (1 - rounding) - spare <= most) {
             if (candidates.count < VQ_CANDIDATES)
                 candidates.codes[candidates.count] = scratch->hits[h].code;
             candidates.count++;
         }
-    if (scratch->in_doubt[i] == ALL_IN_DOUBT)
-        candidates.count = 0;
     return nearest_candidate(TYPED(widen)(obs, i, book->n_features, row), book, &candidates);
 }
 
 static void TYPED(integers_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
-                                   const vq_integers_book *bytes, const vq_integers_rows *rows,
+                                   const vq_integers_book *integers, const vq_integers_rows *rows,
                                    const vq_integers_bounds *bounds, vq_scratch *exact, vq_integers_scratch *scratch,
                                    int warm, int32_t *codes)
 {
@@ -239,20 +246,22 @@ static void TYPED(integers_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq
     for (ptrdiff_t i = 0; i < row_step; i++) {
         scratch->in_doubt[i] = i < n_rows && !(rows->norms[i] < INFINITY) ? ALL_IN_DOUBT : CERTAIN;
         scratch->own_dists[i] = -1; /* of the rows that only fill */
+        scratch->first_hits[i] = -1;
         if (follow)
             scratch->inverses[i] = bounds->units[i] > 0 ? BOUND_DOWN / bounds->units[i] : 0;
     }
     if (follow)
-        TYPED(integers_later)(obs, n_rows, book, bytes, rows, bounds, codes, scratch);
+        TYPED(integers_later)(obs, n_rows, book, integers, rows, bounds, codes, scratch);
     else
-        TYPED(integers_first)(obs, n_rows, book, bytes, rows, bounds, row_step, warm, codes, scratch);
+        TYPED(integers_first)(obs, n_rows, book, integers, rows, bounds, row_step, warm, codes, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
-        const int32_t old = bytes->order[scratch->own[i]];
-        codes[i] = scratch->in_doubt[i] ? TYPED(integers_decide)(obs, i, book, bytes, rows, exact->row, scratch)
+        const int32_t old = integers->order[scratch->own[i]];
+        codes[i] = scratch->in_doubt[i] ? TYPED(integers_decide)(obs, i, book, integers, rows, exact->row, scratch)
                                         : scratch->codes[i];
         if (bounds && codes[i] != old) { /* the bound of its group has left the old code out */
             const float spare = dist_spare(book, rows, i);
-            lower_entry(bytes, bounds, i, old, scratch->own_dists[i] * (1 - dist_rounding(d)) - spare, scratch);
+            const ptrdiff_t group = scratch->own[i] / (integers->span * VECTOR);
+            lower_entry(bounds, i, group, scratch->own_dists[i] * (1 - dist_rounding(d)) - spare, scratch);
             bounds->upper[i] = scratch->in_doubt[i] ? INFINITY : upper_of(book, rows, i, scratch->dists[i]);
         }
     }

@@ -1,4 +1,4 @@
-/* The integer scan (integers.h): the code book in bytes, and how far its code words have come. */
+/* The integer scan (integers.h): the code book in integers, and how far its code words have come. */
 
 enum { VECTOR = VQ_INTEGERS_VECTOR, ROWS8 = VQ_INTEGERS_ROWS, SLOT_BITS = 4, LARGEST_ENTRY = 4095 };
 enum { CERTAIN = 0, IN_DOUBT = 1, ALL_IN_DOUBT = 2 };
@@ -16,7 +16,7 @@ enum { QUAD = 2, LARGEST_INTEGER = 32767, OFFSET = 0 };
 /* Rounding of a sum of d squares, relative. */
 INLINE float sum_rounding(ptrdiff_t d) { return (float)(d + 8) * 0x1p-24f; }
 
-/* ---- bytes --------------------------------------------------------------------- */
+/* ---- integers ------------------------------------------------------------------ */
 
 /* max |y|. */
 INLINE float longest_feature(const float *y, ptrdiff_t d)
@@ -41,8 +41,8 @@ INLINE float unit_of(float longest, float norm)
 }
 
 /* Of the second plane, of bytes: what is left of a feature is at most half a unit. */
-#define SECOND 254.0f
-INLINE float second_unit(float unit) { return unit * (1 / SECOND); }
+#define SECOND_PARTS 254.0f
+INLINE float second_unit(float unit) { return unit * (1 / SECOND_PARTS); }
 
 /* Some of sixteen integers. */
 INLINE void store_integers(void *p, ptrdiff_t n, w16i integers)
@@ -68,15 +68,21 @@ INLINE w16 load_integers(const void *p, int offset)
 #endif
 }
 
-/* y / unit to the nearest integers, plus an offset, padded with it to whole quads.
- * Returns |y - unit * integers|^2; sum and sq_norm are those of the integers. What is left of y, to
- * the nearest SECOND parts of a unit, goes to second unless it is NULL, and what is then left to
- * sq_rest. */
-INLINE float to_integers(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float unit, int offset, void *bytes,
-                         void *second, int32_t *sum, float *sq_norm, float *sq_rest)
+/* What a vector in integers has lost. */
+typedef struct {
+    float sq_error; /* |y - unit * integers|^2 */
+    float sq_rest;  /* the same with the second plane */
+    float sq_norm;  /* of the integers */
+    int32_t sum;    /* of the integers */
+} integers_facts;
+
+/* y / unit to the nearest integers, plus an offset, padded with it to whole quads; and unless second
+ * is NULL what is left of y to the nearest SECOND_PARTS of a unit. */
+INLINE integers_facts to_integers(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float unit, int offset,
+                                  uint8_t *quads, uint8_t *second)
 {
     const w16 inverse = w_set(unit > 0 ? 1 / unit : 0), back = w_set(unit);
-    const w16 second_inverse = w_set(unit > 0 ? SECOND / unit : 0), second_back = w_set(second_unit(unit));
+    const w16 second_inverse = w_set(unit > 0 ? SECOND_PARTS / unit : 0), second_back = w_set(second_unit(unit));
     const w16i most = wi_set(LARGEST_INTEGER), least = wi_set(-LARGEST_INTEGER);
     const ptrdiff_t n = QUAD * n_quads;
     w16 sq_error = w_set(0), squares = w_set(0), rest = w_set(0);
@@ -90,18 +96,15 @@ INLINE float to_integers(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float u
         sq_error = w_fma(error, error, sq_error);
         squares = w_fma(whole, whole, squares);
         total = wi_add(total, integer);
-        store_integers((char *)bytes + j * 4 / QUAD, n - j, wi_add(integer, wi_set(offset)));
+        store_integers(quads + j * 4 / QUAD, n - j, wi_add(integer, wi_set(offset)));
         if (second) {
             integer = wi_max(wi_min(wi_round(w_mul(error, second_inverse)), most), least);
             error = w_fnma(w_from_int(integer), second_back, error);
             rest = w_fma(error, error, rest);
-            store_integers((char *)second + j * 4 / QUAD, n - j, integer);
+            store_integers(second + j * 4 / QUAD, n - j, integer);
         }
     }
-    *sum = wi_sum(total);
-    *sq_norm = w_sum(squares);
-    *sq_rest = w_sum(rest);
-    return w_sum(sq_error);
+    return (integers_facts){w_sum(sq_error), w_sum(rest), w_sum(squares), wi_sum(total)};
 }
 
 /* Codes by their place on the line between two far ones. */
@@ -146,19 +149,19 @@ static void bisect(const vq_code_book *book, int32_t *codes, ptrdiff_t n, float 
     bisect(book, codes + left, n - left, keys);
 }
 
-static void integers_arrange(const vq_code_book *book, float *keys, vq_integers_book *bytes)
+static void integers_arrange(const vq_code_book *book, float *keys, vq_integers_book *integers)
 {
-    bisect(book, bytes->order, book->n_codes, keys);
+    bisect(book, integers->order, book->n_codes, keys);
     for (ptrdiff_t p = 0; p < book->n_codes; p++)
-        bytes->positions[bytes->order[p]] = (int32_t)p;
+        integers->positions[integers->order[p]] = (int32_t)p;
 }
 
 /* One vector of codes. */
-static void integers_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_integers_book *bytes)
+static void integers_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_integers_book *integers)
 {
-    const ptrdiff_t d = book->n_features, n_quads = bytes->n_quads;
+    const ptrdiff_t d = book->n_features, n_quads = integers->n_quads;
     const float rounding = 1 + sum_rounding(d);
-    const int32_t *order = bytes->order + v * VECTOR;
+    const int32_t *order = integers->order + v * VECTOR;
     int32_t quads[VQ_INTEGERS_FEATURES / QUAD];
     float longest = 0, half_norm = 0, sq_error = 0, sq_norm = 0;
     for (int l = 0; l < VECTOR; l++)
@@ -169,28 +172,27 @@ static void integers_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_integ
         }
     const float unit = unit_of(longest, sqrtf(2 * half_norm));
     for (int l = 0; l < VECTOR; l++) {
-        int32_t sum = 0;
-        float error = 0, norm = 0, rest;
+        integers_facts facts = {0, 0, 0, 0};
         if (order[l] >= 0)
-            error = to_integers(book->rows + order[l] * d, d, n_quads, unit, 0, quads, NULL, &sum, &norm, &rest);
+            facts = to_integers(book->rows + order[l] * d, d, n_quads, unit, 0, (uint8_t *)quads, NULL);
         else
             memset(quads, 0, (size_t)n_quads * 4);
         for (ptrdiff_t t = 0; t < n_quads; t++)
-            memcpy(bytes->codes + ((v * n_quads + t) * VECTOR + l) * 4, quads + t, 4);
-        bytes->starts[v * VECTOR + l] = -OFFSET * sum;
-        bytes->half_norms[v * VECTOR + l] = order[l] >= 0 ? book->half_norms[order[l]] : INFINITY;
-        sq_error = error > sq_error ? error : sq_error;
-        sq_norm = norm > sq_norm ? norm : sq_norm;
+            memcpy(integers->codes + ((v * n_quads + t) * VECTOR + l) * 4, quads + t, 4);
+        integers->starts[v * VECTOR + l] = -OFFSET * facts.sum;
+        integers->half_norms[v * VECTOR + l] = order[l] >= 0 ? book->half_norms[order[l]] : INFINITY;
+        sq_error = facts.sq_error > sq_error ? facts.sq_error : sq_error;
+        sq_norm = facts.sq_norm > sq_norm ? facts.sq_norm : sq_norm;
     }
-    bytes->units[v] = unit;
-    bytes->norms[v] = sqrtf(sq_norm) * unit * rounding * BOUND_UP * (1 + 0x1p-22f);
-    bytes->errors[v] = sqrtf(sq_error) * rounding * BOUND_UP + 0x1p-22f * bytes->norms[v];
+    integers->units[v] = unit;
+    integers->norms[v] = sqrtf(sq_norm) * unit * rounding * BOUND_UP * (1 + 0x1p-22f);
+    integers->errors[v] = sqrtf(sq_error) * rounding * BOUND_UP + 0x1p-22f * integers->norms[v];
 }
 
-static void integers_pack(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *bytes)
+static void integers_pack(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *integers)
 {
     for (ptrdiff_t v = first; v < last; v++)
-        integers_pack_vector(book, v, bytes);
+        integers_pack_vector(book, v, integers);
 }
 
 /* ---- ways of the codes since the snapshots ---------------------------------------- */
@@ -215,15 +217,15 @@ static int measure_code(const vq_code_book *book, ptrdiff_t code, const vq_integ
 }
 
 static void integers_follow(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last,
-                            const vq_integers_history *history, vq_integers_book *bytes)
+                            const vq_integers_history *history, vq_integers_book *integers)
 {
-    const ptrdiff_t width = bytes->span * VECTOR;
+    const ptrdiff_t width = integers->span * VECTOR;
     for (ptrdiff_t g = first; g < last; g++) {
         float *ways = history->ways + g * VQ_INTEGERS_SLOTS;
         int moved = history->last < 0;
         memset(ways, 0, VQ_INTEGERS_SLOTS * sizeof *ways);
         for (ptrdiff_t p = g * width; p < (g + 1) * width; p++) {
-            const ptrdiff_t code = bytes->order[p];
+            const ptrdiff_t code = integers->order[p];
             if (code < 0)
                 continue;
             moved |= measure_code(book, code, history);
@@ -232,7 +234,7 @@ static void integers_follow(const vq_code_book *book, ptrdiff_t first, ptrdiff_t
                 ways[s] = way > ways[s] ? way : ways[s];
             }
         }
-        for (ptrdiff_t v = g * bytes->span; moved && v < (g + 1) * bytes->span; v++)
-            integers_pack_vector(book, v, bytes);
+        for (ptrdiff_t v = g * integers->span; moved && v < (g + 1) * integers->span; v++)
+            integers_pack_vector(book, v, integers);
     }
 }

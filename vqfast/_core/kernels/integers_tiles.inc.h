@@ -17,7 +17,7 @@ INLINE w16 packed16_f64(const double *x, const double *shift, double scale, cons
 /* Packed distance to a code from the integers of an observation. */
 INLINE w16 integers_16(const vq_integers_rows *rows, ptrdiff_t at, w16 unit, w16 second_unit, w16 z)
 {
-    w16 t = w_fms(load_integers(rows->bytes + at, OFFSET), unit, z);
+    w16 t = w_fms(load_integers(rows->quads + at, OFFSET), unit, z);
     return QUAD == 2 ? t : w_fma(load_integers(rows->second + at, 0), second_unit, t);
 }
 
@@ -35,10 +35,13 @@ static float integers_dist(const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t 
             w16 t = integers_16(rows, first + (j + 16 * c) * 4 / QUAD, unit, part, w_load(z + j + 16 * c));
             sums[c] = w_fma(t, t, sums[c]);
         }
-    for (; j < d; j += 16) { /* past the last feature there may be another row */
-        const ptrdiff_t left = d - j < 16 ? d - j : 16;
-        w16 t = integers_16(rows, first + j * 4 / QUAD, unit, part, w_load_first(z + j, left));
-        t = w_select(wm_from_bits((1u << left) - 1), t, w_set(0));
+    for (; j + 16 <= d; j += 16) {
+        w16 t = integers_16(rows, first + j * 4 / QUAD, unit, part, w_load(z + j));
+        sums[0] = w_fma(t, t, sums[0]);
+    }
+    if (j < d) { /* past the last feature there may be another row */
+        w16 t = integers_16(rows, first + j * 4 / QUAD, unit, part, w_load_first(z + j, d - j));
+        t = w_select(wm_from_bits((1u << (d - j)) - 1), t, w_set(0));
         sums[0] = w_fma(t, t, sums[0]);
     }
     return sqrtf(w_sum(w_add(w_add(sums[0], sums[1]), w_add(sums[2], sums[3]))));
@@ -69,21 +72,21 @@ enum { PRODUCT_ROWS = 4, PRODUCT_VECTORS = 1 };
 
 /* Products of eight observations with one to four vectors of codes, as many at a time as there
  * are registers for. */
-INLINE void integers_products(const uint8_t *const q[ROWS8], const vq_integers_book *bytes, ptrdiff_t v, int n_vectors,
-                              w16i sums[ROWS8][VQ_INTEGERS_SPAN])
+INLINE void integers_products(const uint8_t *const q[ROWS8], const vq_integers_book *integers, ptrdiff_t v,
+                              int n_vectors, w16i sums[ROWS8][VQ_INTEGERS_SPAN])
 {
-    const ptrdiff_t n_quads = bytes->n_quads;
+    const ptrdiff_t n_quads = integers->n_quads;
     const int width = PRODUCT_VECTORS == 1 ? 1 : n_vectors == 4 ? 2 : n_vectors;
 #pragma GCC unroll 8
     for (int part = 0; part < ROWS8 / PRODUCT_ROWS * (n_vectors / width); part++) {
         const int first = part % (ROWS8 / PRODUCT_ROWS) * PRODUCT_ROWS, u = part / (ROWS8 / PRODUCT_ROWS) * width;
-        const int8_t *codes = bytes->codes + (v + u) * n_quads * VECTOR * 4;
+        const int8_t *codes = integers->codes + (v + u) * n_quads * VECTOR * 4;
         w16i found[PRODUCT_ROWS][PRODUCT_VECTORS];
 #pragma GCC unroll 8
         for (int r = 0; r < PRODUCT_ROWS; r++)
 #pragma GCC unroll 3
             for (int w = 0; w < width; w++)
-                found[r][w] = wi_load(bytes->starts + (v + u + w) * VECTOR);
+                found[r][w] = wi_load(integers->starts + (v + u + w) * VECTOR);
 #pragma GCC unroll 1
         for (ptrdiff_t t = 0; t < n_quads; t++) {
             w16i z[PRODUCT_VECTORS];
@@ -139,25 +142,25 @@ INLINE w16 integers_score(w16i sum, float unit, w16 half_norms)
 
 /* ---- the first round: all pairs, the lowest score of each vector of codes --------- */
 
-INLINE void first_tile(const vq_integers_book *bytes, const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t row_step,
+INLINE void first_tile(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t row_step,
                        ptrdiff_t v, int n_vectors, vq_integers_scratch *scratch)
 {
-    const ptrdiff_t step = 4 * bytes->n_quads;
+    const ptrdiff_t step = 4 * integers->n_quads;
     const uint8_t *q[ROWS8];
     w16i sums[ROWS8][VQ_INTEGERS_SPAN];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS8; r++)
-        q[r] = rows->bytes + (i + r) * step;
-    integers_products(q, bytes, v, n_vectors, sums);
+        q[r] = rows->quads + (i + r) * step;
+    integers_products(q, integers, v, n_vectors, sums);
     f8 best = _mm256_loadu_ps(scratch->best + i);
     f8 where = _mm256_loadu_ps((const float *)(scratch->vectors + i)); /* only moved */
 #pragma GCC unroll 3
     for (int w = 0; w < n_vectors; w++) {
-        const w16 half_norms = w_load(bytes->half_norms + (v + w) * VECTOR);
+        const w16 half_norms = w_load(integers->half_norms + (v + w) * VECTOR);
         w16 scores[ROWS8];
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS8; r++)
-            scores[r] = integers_score(sums[r][w], rows->units[i + r] * bytes->units[v + w], half_norms);
+            scores[r] = integers_score(sums[r][w], rows->units[i + r] * integers->units[v + w], half_norms);
         f8 lowest = w_lowest8(scores);
         _mm256_storeu_ps(scratch->minima + (v + w) * row_step + i, lowest);
         const __m256 lower = _mm256_cmp_ps(lowest, best, _CMP_LT_OQ);
@@ -170,31 +173,31 @@ INLINE void first_tile(const vq_integers_book *bytes, const vq_integers_rows *ro
 
 /* The loop over codes is outside, so that three vectors of them stay in the first-level
  * cache for all the rows of the block. */
-static void scan_first(const vq_integers_book *bytes, const vq_integers_rows *rows, ptrdiff_t n_rows,
+static void scan_first(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t n_rows,
                        ptrdiff_t row_step, vq_integers_scratch *scratch)
 {
     for (ptrdiff_t i = 0; i < row_step; i++) {
         scratch->best[i] = INFINITY;
         scratch->vectors[i] = 0;
     }
-    for (ptrdiff_t v = 0; v < bytes->n_vectors; v += 3)
+    for (ptrdiff_t v = 0; v < integers->n_vectors; v += 3)
         for (ptrdiff_t i = 0; i < n_rows; i += ROWS8)
-            switch (bytes->n_vectors - v) { /* constants, so that the sums stay in registers */
-            case 1: first_tile(bytes, rows, i, row_step, v, 1, scratch); break;
-            case 2: first_tile(bytes, rows, i, row_step, v, 2, scratch); break;
-            default: first_tile(bytes, rows, i, row_step, v, 3, scratch);
+            switch (integers->n_vectors - v) { /* constants, so that the sums stay in registers */
+            case 1: first_tile(integers, rows, i, row_step, v, 1, scratch); break;
+            case 2: first_tile(integers, rows, i, row_step, v, 2, scratch); break;
+            default: first_tile(integers, rows, i, row_step, v, 3, scratch);
             }
 }
 
 /* Position of the lowest score of one observation in a vector of codes. */
-static int32_t lowest_position(const vq_integers_book *bytes, const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t v)
+static int32_t lowest_position(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t v)
 {
-    const ptrdiff_t n_quads = bytes->n_quads;
-    const uint8_t *q = rows->bytes + i * 4 * n_quads;
-    const int8_t *codes = bytes->codes + v * n_quads * VECTOR * 4;
+    const ptrdiff_t n_quads = integers->n_quads;
+    const uint8_t *q = rows->quads + i * 4 * n_quads;
+    const int8_t *codes = integers->codes + v * n_quads * VECTOR * 4;
     w16i sums[4];
     for (int c = 0; c < 4; c++)
-        sums[c] = c ? wi_set(0) : wi_load(bytes->starts + v * VECTOR);
+        sums[c] = c ? wi_set(0) : wi_load(integers->starts + v * VECTOR);
     ptrdiff_t t = 0;
     for (; t + 4 <= n_quads; t += 4)
 #pragma GCC unroll 4
@@ -209,20 +212,23 @@ static int32_t lowest_position(const vq_integers_book *bytes, const vq_integers_
         sums[0] = add_products(sums[0], wi_set(quad), wi_load(codes + t * VECTOR * 4));
     }
     sums[0] = wi_add(wi_add(sums[0], sums[1]), wi_add(sums[2], sums[3]));
-    w16 all = integers_score(sums[0], rows->units[i] * bytes->units[v], w_load(bytes->half_norms + v * VECTOR));
+    w16 all = integers_score(sums[0], rows->units[i] * integers->units[v], w_load(integers->half_norms + v * VECTOR));
     uint32_t lowest = wm_bits(w_less_equal(all, w_set(w_lowest(all))));
     return (int32_t)(v * VECTOR) + (lowest ? __builtin_ctz(lowest) : 0);
 }
 
 /* ---- hits ------------------------------------------------------------------------- */
 
-INLINE void add_hits(const vq_integers_book *bytes, vq_integers_scratch *scratch, int32_t row, ptrdiff_t v,
-                     uint32_t lanes)
+INLINE void add_hits(const vq_integers_book *integers, vq_integers_scratch *scratch, int32_t row, ptrdiff_t v,
+                     int32_t group, uint32_t lanes)
 {
     for (; lanes; lanes &= lanes - 1) {
-        vq_integers_hit *hit = scratch->hits + scratch->n_hits++;
+        vq_integers_hit *hit = scratch->hits + scratch->n_hits;
+        hit->next = scratch->first_hits[row];
+        scratch->first_hits[row] = (int32_t)scratch->n_hits++;
         hit->row = row;
-        hit->code = bytes->order[v * VECTOR + __builtin_ctz(lanes)];
+        hit->group = group;
+        hit->code = integers->order[v * VECTOR + __builtin_ctz(lanes)];
     }
 }
 
@@ -240,14 +246,18 @@ static void drop_hits(const vq_code_book *book, const vq_integers_rows *rows, vq
 {
     const float rounding = dist_rounding(book->n_features);
     ptrdiff_t kept = 0;
+    for (ptrdiff_t h = 0; h < scratch->n_hits; h++)
+        scratch->first_hits[scratch->hits[h].row] = -1;
     for (ptrdiff_t h = 0; h < scratch->n_hits; h++) {
-        const vq_integers_hit hit = scratch->hits[h];
+        vq_integers_hit hit = scratch->hits[h];
         const float spare = dist_spare(book, rows, hit.row);
         if (hit.dist * (1 - rounding) - spare > scratch->dists[hit.row] * (1 + rounding) + spare)
             continue;
-        if (kept < scratch->hit_capacity / 2)
+        if (kept < scratch->hit_capacity / 2) {
+            hit.next = scratch->first_hits[hit.row];
+            scratch->first_hits[hit.row] = (int32_t)kept;
             scratch->hits[kept++] = hit;
-        else
+        } else
             scratch->in_doubt[hit.row] = ALL_IN_DOUBT;
     }
     scratch->n_hits = scratch->n_scored = kept;

@@ -1,7 +1,7 @@
 /* The vector operations the scans are written in, for the ISA this file is compiled
  * for. One branch per instruction set; everything above is the same source.
  *
- *  vf_load_first       n < VL floats, the rest zero
+ *  vf_load_first       n <= VL floats, the rest zero
  *  vf, vi, vm          VL floats, VL int32, a mask of VL lanes
  *  TILE_ROWS, TILE_VECTORS   register tile of the panels path
  *  LANE_VECTORS        vectors of observations in a group of the lanes path

@@ -46,7 +46,6 @@ INLINE w16 w_select(w16m m, w16 a, w16 b) { return _mm512_mask_mov_ps(b, m, a); 
 INLINE float w_lowest(w16 a) { return _mm512_reduce_min_ps(a); }
 INLINE float w_highest(w16 a) { return _mm512_reduce_max_ps(a); }
 INLINE float w_sum(w16 a) { return _mm512_reduce_add_ps(a); }
-INLINE f8 w_low(w16 a) { return _mm512_castps512_ps256(a); }
 INLINE w16 w_from_low(f8 a) { return _mm512_castps256_ps512(a); } /* the upper eight are anything */
 INLINE w16 w_lookup(w16 table, w16i indices)
 {
@@ -59,7 +58,6 @@ INLINE uint32_t wm_bits(w16m a) { return a; }
 INLINE w16m wm_from_bits(uint32_t a) { return (w16m)a; }
 
 INLINE w16i wi_load(const void *p) { return _mm512_loadu_si512(p); }
-INLINE void wi_store(int32_t *p, w16i a) { _mm512_storeu_si512(p, a); }
 INLINE w16i wi_set(int32_t a) { return _mm512_set1_epi32(a); }
 INLINE w16i wi_lanes(void) { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 INLINE w16i wi_add(w16i a, w16i b) { return _mm512_add_epi32(a, b); }
@@ -180,7 +178,6 @@ INLINE w16 w_select(w16m m, w16 x, w16 y) { return TWICE3(w16, _mm256_blendv_ps,
 INLINE float w_lowest(w16 x) { return vf_lowest(_mm256_min_ps(x.a, x.b)); }
 INLINE float w_highest(w16 x) { return -vf_lowest(_mm256_sub_ps(_mm256_setzero_ps(), _mm256_max_ps(x.a, x.b))); }
 INLINE float w_sum(w16 x) { return vf_sum(_mm256_add_ps(x.a, x.b)); }
-INLINE f8 w_low(w16 x) { return x.a; }
 INLINE w16 w_from_low(f8 x) { return (w16){x, x}; }
 INLINE __m256 lookup_half(w16 table, __m256i indices)
 {
@@ -207,11 +204,6 @@ INLINE w16m wm_from_bits(uint32_t bits)
 INLINE w16i wi_load(const void *p)
 {
     return (w16i){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)};
-}
-INLINE void wi_store(int32_t *p, w16i x)
-{
-    _mm256_storeu_si256((__m256i *)p, x.a);
-    _mm256_storeu_si256((__m256i *)p + 1, x.b);
 }
 INLINE w16i wi_set(int32_t a) { return (w16i){_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
 INLINE w16i wi_lanes(void)
