@@ -125,6 +125,7 @@ cdef class Integers:
 
     cdef void plan_bounds(self, Py_ssize_t left, bint forced) noexcept
     cdef Py_ssize_t layout(self, char *base) noexcept
+    cdef vq_integers_rows layout_rows(self, char **cursor, Py_ssize_t n) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
     cdef void set_codes(self, const vq_code_book *book) noexcept nogil
     cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale) noexcept nogil

@@ -76,14 +76,7 @@ cdef class Integers:
         for w in range(self.workers):
             self.layout_worker(&cursor, base != NULL, w)
         if self.keeps_rows:
-            self.kept.quads = <uint8_t *>vq_take(&cursor, rows * 4 * self.book.n_quads)
-            self.kept.units = <float *>vq_take(&cursor, 4 * rows)
-            self.kept.errors = <float *>vq_take(&cursor, 4 * rows)
-            self.kept.norms = <float *>vq_take(&cursor, 4 * rows)
-            self.kept.sq_norms = <float *>vq_take(&cursor, 4 * rows)
-            self.kept.spares = <float *>vq_take(&cursor, 4 * rows)
-            if self.keeps_second:
-                self.kept.second = <uint8_t *>vq_take(&cursor, rows * 4 * self.book.n_quads)
+            self.kept = self.layout_rows(&cursor, rows)
         if self.keeps_bounds:
             self.lower = <uint16_t *>vq_take(&cursor, 2 * rows * groups)
             self.bound_units = <float *>vq_take(&cursor, 4 * rows)
@@ -94,6 +87,18 @@ cdef class Integers:
             self.history.ways = <float *>vq_take(&cursor, 4 * VQ_INTEGERS_SLOTS * groups)
             self.history.steps = <float *>vq_take(&cursor, 4 * self.n_codes)
         return cursor - base
+
+    cdef vq_integers_rows layout_rows(self, char **cursor, Py_ssize_t n) noexcept:
+        """Integers of so many observations."""
+        cdef vq_integers_rows rows
+        rows.quads = <uint8_t *>vq_take(cursor, n * 4 * self.book.n_quads)
+        rows.units = <float *>vq_take(cursor, 4 * n)
+        rows.errors = <float *>vq_take(cursor, 4 * n)
+        rows.norms = <float *>vq_take(cursor, 4 * n)
+        rows.sq_norms = <float *>vq_take(cursor, 4 * n)
+        rows.spares = <float *>vq_take(cursor, 4 * n)
+        rows.second = <uint8_t *>vq_take(cursor, n * 4 * self.book.n_quads) if self.keeps_second else NULL
+        return rows
 
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept:
         cdef vq_integers_scratch scratch
@@ -120,12 +125,7 @@ cdef class Integers:
         scratch.hit_capacity = (n + 16) * VQ_INTEGERS_HITS
         scratch.hits = <vq_integers_hit *>vq_take(cursor, sizeof(vq_integers_hit) * scratch.hit_capacity)
         if not self.keeps_rows:
-            rows.quads = <uint8_t *>vq_take(cursor, n * 4 * self.book.n_quads)
-            rows.units = <float *>vq_take(cursor, 4 * n)
-            rows.errors = <float *>vq_take(cursor, 4 * n)
-            rows.norms = <float *>vq_take(cursor, 4 * n)
-            rows.sq_norms = <float *>vq_take(cursor, 4 * n)
-            rows.spares = <float *>vq_take(cursor, 4 * n)
+            rows = self.layout_rows(cursor, n)
         if placed:
             self.scratch[worker] = scratch
             self.rows[worker] = rows

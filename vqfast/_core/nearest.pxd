@@ -57,6 +57,7 @@ cdef class Nearest:
     cdef void give_up(self) noexcept nogil
     cdef bint leaves_out(self) noexcept nogil
     cdef int best_path(self) noexcept
+    cdef int float_path(self) noexcept
     cdef bint suits_integers(self, bint bounds) noexcept
     cdef Py_ssize_t least_integers_codes(self, bint bounds) noexcept
     cdef int settle_on(self, int path) except -1

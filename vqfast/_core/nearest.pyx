@@ -182,9 +182,10 @@ cdef class Nearest:
         cdef bint lanes = self.n_features <= LANES_LIMIT
         if self.n_obs < (DIRECT_OBS_LANES if lanes else DIRECT_OBS_PANELS):
             return VQ_DIRECT
-        if self.suits_integers(self.rounds > 2):
-            return VQ_INTEGERS
-        return VQ_LANES if lanes else VQ_PANELS
+        return VQ_INTEGERS if self.suits_integers(self.rounds > 2) else self.float_path()
+
+    cdef int float_path(self) noexcept:
+        return VQ_LANES if self.n_features <= LANES_LIMIT else VQ_PANELS
 
     cdef bint suits_integers(self, bint bounds) noexcept:
         """Whether the integers path pays, with bounds between the rounds of a fit or without."""
@@ -233,7 +234,7 @@ cdef class Nearest:
                 self.memory = NULL
                 raise
             if self.rounds > 2 and not (self.forced or self.integers.keeps_bounds or self.suits_integers(False)):
-                self.settle_on(VQ_LANES if self.n_features <= LANES_LIMIT else VQ_PANELS)
+                self.settle_on(self.float_path())
         return 0
 
     cdef void choose_blocks(self) noexcept:
@@ -465,7 +466,7 @@ cdef class Nearest:
             first = team.last
             if trial and self.integers.compared(first * self.block_rows) > most_hits * n_codes:
                 with gil:
-                    self.settle_on(VQ_LANES if self.n_features <= LANES_LIMIT and self.rounds <= 2 else VQ_PANELS)
+                    self.settle_on(VQ_PANELS if self.rounds > 2 else self.float_path())
                 return self.run(code_book, n_codes, False, job)
             trial = False
             if first < n_blocks:

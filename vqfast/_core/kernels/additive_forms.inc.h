@@ -24,12 +24,10 @@ typedef struct {
 } sum_state;
 
 #if defined(__AVX512F__)
-INLINE vi vi_widen(const int16_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
 INLINE vi vi_plus(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vi vi_min(vi a, vi b) { return _mm512_min_epi32(a, b); }
 INLINE int32_t vi_lowest(vi a) { return _mm512_reduce_min_epi32(a); }
 #elif defined(__AVX2__)
-INLINE vi vi_widen(const int16_t *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vi vi_plus(vi a, vi b) { return _mm256_add_epi32(a, b); }
 INLINE vi vi_min(vi a, vi b) { return _mm256_min_epi32(a, b); }
 INLINE int32_t vi_lowest(vi a)
@@ -39,7 +37,6 @@ INLINE int32_t vi_lowest(vi a)
     return _mm_cvtsi128_si32(_mm_min_epi32(b, _mm_shuffle_epi32(b, 0xb1)));
 }
 #else
-INLINE vi vi_widen(const int16_t *p) { return (vi){p[0], p[1], p[2], p[3]}; }
 INLINE vi vi_plus(vi a, vi b) { return a + b; }
 INLINE vi vi_min(vi a, vi b) { return vi_select(a < b, a, b); }
 INLINE int32_t vi_lowest(vi a)

@@ -41,16 +41,6 @@ INLINE double sq_norm_of(const double *x, ptrdiff_t d)
 
 /* ---- inner products of 16-bit rows and words ----------------------------------------- */
 
-/* sum[v] + a[2v] b[2v] + a[2v+1] b[2v+1] for the VL pairs of 16-bit numbers in a and b. */
-#if defined(__AVX512VNNI__)
-INLINE vi vi_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
-#elif defined(__AVX512BW__)
-INLINE vi vi_dot(vi sum, vi a, vi b) { return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)); }
-#elif defined(__AVX2__)
-INLINE vi vi_dot(vi sum, vi a, vi b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
-#else
-INLINE vi vi_dot(vi sum, vi a, vi b) { return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
-#endif
 INLINE vi vi_load(const void *p)
 {
     vi a;

@@ -105,7 +105,7 @@ INLINE void int16_scan_of(const int32_t *q, const vq_code_book *book, ptrdiff_t 
             memcpy(&pair, pairs + 2 * j, sizeof pair);
             const __m512i r = _mm512_set1_epi32(pair);
             for (int v = 0; v < vectors; v++)
-                score[v] = _mm512_dpwssd_epi32(score[v], _mm512_loadu_si512(q + j * LANE_GROUP + v * VL), r);
+                score[v] = vi_dot(score[v], _mm512_loadu_si512(q + j * LANE_GROUP + v * VL), r);
         }
         for (int v = 0; v < vectors; v++) {
             score[v] = _mm512_ternarylogic_epi32(score[v], low_bits, code, 0xb8); /* low_bits ? code : score */

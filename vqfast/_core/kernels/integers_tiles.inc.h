@@ -59,9 +59,9 @@ INLINE w16i add_products(w16i sums, w16i unsigned_bytes, w16i signed_bytes)
     return sums;
 }
 #elif defined(__AVX512F__)
-INLINE w16i add_products(w16i sums, w16i a, w16i b) { return wi_add(sums, _mm512_madd_epi16(a, b)); }
+INLINE w16i add_products(w16i sums, w16i a, w16i b) { return vi_dot(sums, a, b); }
 #else
-INLINE w16i add_products(w16i sums, w16i a, w16i b) { return wi_add(sums, TWICE2(w16i, _mm256_madd_epi16, a, b)); }
+INLINE w16i add_products(w16i sums, w16i a, w16i b) { return TWICE3(w16i, vi_dot, sums, a, b); }
 #endif
 
 #if defined(__AVX512F__)

@@ -37,6 +37,7 @@ INLINE vm vf_less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 INLINE vm vf_less_equal(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 INLINE vi vi_set(int32_t a) { return _mm512_set1_epi32(a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return _mm512_mask_mov_epi32(b, m, a); }
+INLINE vi vi_widen(const int16_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
 INLINE void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }
 INLINE vm vm_or(vm a, vm b) { return a | b; }
 INLINE int vm_any(vm m) { return m != 0; }
@@ -67,6 +68,7 @@ INLINE vm vf_less(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 INLINE vm vf_less_equal(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
 INLINE vi vi_set(int32_t a) { return _mm256_set1_epi32(a); }
 INLINE vi vi_select(vm m, vi a, vi b) { return _mm256_blendv_epi8(b, a, _mm256_castps_si256(m)); }
+INLINE vi vi_widen(const int16_t *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE void vi_store(int32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
 INLINE vm vm_or(vm a, vm b) { return _mm256_or_ps(a, b); }
 INLINE int vm_any(vm m) { return _mm256_movemask_ps(m) != 0; }
@@ -121,6 +123,7 @@ INLINE vi vi_select(vm m, vi a, vi b) { return (m & a) | (~m & b); }
 INLINE vf vf_min(vf a, vf b) { return (vf)vi_select(vf_less(a, b), (vi)a, (vi)b); }
 INLINE vf vf_max(vf a, vf b) { return (vf)vi_select(vf_less(b, a), (vi)a, (vi)b); }
 INLINE vi vi_set(int32_t a) { return (vi){a, a, a, a}; }
+INLINE vi vi_widen(const int16_t *p) { return (vi){p[0], p[1], p[2], p[3]}; }
 INLINE void vi_store(int32_t *p, vi a) { memcpy(p, &a, sizeof a); }
 INLINE vm vm_or(vm a, vm b) { return a | b; }
 INLINE int vm_any(vm m)
@@ -140,6 +143,17 @@ INLINE float vf_sum(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 
 #endif
 
+/* sum[v] + a[2v] b[2v] + a[2v+1] b[2v+1] for the VL pairs of 16-bit numbers in a and b. */
+#if defined(__AVX512VNNI__)
+INLINE vi vi_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
+#elif defined(__AVX512BW__)
+INLINE vi vi_dot(vi sum, vi a, vi b) { return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)); }
+#elif defined(__AVX2__)
+INLINE vi vi_dot(vi sum, vi a, vi b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+#else
+INLINE vi vi_dot(vi sum, vi a, vi b) { return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+#endif
+
 /* Safe directions for bounds: more than the roundings of any few float operations. */
 #define BOUND_UP 1.000001f
 #define BOUND_DOWN 0.999999f
@@ -152,10 +166,8 @@ typedef double vd8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float vf8 __attribute__((vector_size(32), aligned(4), may_alias));
 #if defined(__AVX512F__) /* which GCC makes of halves */
 INLINE vd8 load8_f32(const float *p) { return (vd8)_mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-INLINE vd8 round8_f32(vd8 a) { return (vd8)_mm512_cvtps_pd(_mm512_cvtpd_ps((__m512d)a)); }
 #else
 INLINE vd8 load8_f32(const float *p) { return __builtin_convertvector(*(const vf8 *)p, vd8); }
-INLINE vd8 round8_f32(vd8 a) { return __builtin_convertvector(__builtin_convertvector(a, vf8), vd8); }
 #endif
 INLINE vd8 load8_f64(const double *p) { return *(const vd8 *)p; }
 

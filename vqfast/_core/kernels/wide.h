@@ -75,7 +75,7 @@ INLINE w16 w_from_int(w16i a) { return _mm512_cvtepi32_ps(a); }
 
 /* Sixteen uint16 or int16. */
 INLINE w16i wi_load_u16(const uint16_t *p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
-INLINE w16i wi_load_i16(const int16_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE w16i wi_load_i16(const int16_t *p) { return vi_widen(p); }
 INLINE void wi_store_u16(uint16_t *p, w16i a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }
 INLINE void wi_store_i16(int16_t *p, w16i a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }
 INLINE void wi_store_u16_where(uint16_t *p, w16m m, w16i a)
@@ -237,11 +237,7 @@ INLINE w16i wi_load_u16(const uint16_t *p)
     return (w16i){_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)),
                   _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p + 1))};
 }
-INLINE w16i wi_load_i16(const int16_t *p)
-{
-    return (w16i){_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)),
-                  _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p + 1))};
-}
+INLINE w16i wi_load_i16(const int16_t *p) { return (w16i){vi_widen(p), vi_widen(p + 8)}; }
 INLINE __m256i narrow_u16(w16i x) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(x.a, x.b), 0xd8); }
 INLINE void wi_store_u16(uint16_t *p, w16i x) { _mm256_storeu_si256((__m256i *)p, narrow_u16(x)); }
 INLINE void wi_store_i16(int16_t *p, w16i x)
