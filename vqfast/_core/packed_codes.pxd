@@ -83,7 +83,8 @@ cdef extern from "search.h" nogil:
 
     ctypedef struct vq_search_kernels:
         Py_ssize_t lanes
-        int lookup
+        Py_ssize_t most_each[2]
+        double ns_each[2]
         void (*pack_columns)(const void *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
         void (*code_norms)(const vq_search_books *, const void *, int, Py_ssize_t, double *, double *) noexcept nogil
         void (*pack_chunks)(const void *, int, const uint8_t *, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, Py_ssize_t,

@@ -12,7 +12,7 @@ from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
 from .memory cimport vq_take
 from .nearest cimport kernels_of, view_obs
 from .packed_codes cimport (
-    PackedCodes, VQ_CHUNK, VQ_CODE_BYTES, VQ_SEARCH_TILE, vq_chunk_hit, vq_lane_hit, vq_query, vq_search,
+    PackedCodes, VQ_CHUNK, VQ_SEARCH_TILE, vq_chunk_hit, vq_lane_hit, vq_query, vq_search,
     vq_search_kernels, vq_search_scratch,
 )
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
@@ -22,9 +22,8 @@ cnp.import_array()
 # Queries that pass a tile of codes one after another, and the memory of a group.
 cdef Py_ssize_t GROUP = 16
 cdef Py_ssize_t GROUP_BYTES = 1 << 23
-# Nanoseconds that a row of a chunk's code costs: a query in the registers, all lanes of a
-# group, the plain formula; and those of work that waking a thread is worth.
-cdef double NS_REGISTERS = 0.012
+# Nanoseconds that a row of a chunk's code costs: all lanes of a group, the plain formula; and
+# those of work that waking a thread is worth.
 cdef double NS_LANES = 0.17
 cdef double NS_PLAIN = 0.2
 cdef double NS_PER_THREAD = 1e5
@@ -115,7 +114,6 @@ cdef class CodeSearch(PackedCodes):
     cdef void share(self, Plan *plan, Py_ssize_t k, int workers) noexcept:
         """Groups of queries and ranges of codes: parts of equal work, some for each worker."""
         cdef vq_search *job = &plan.job
-        cdef bint registers = self.kernels.lookup >> self.job.element & 1
         cdef Py_ssize_t most = GROUP, n_queries = plan.n_queries, per_query
         cdef double ns_row = NS_PLAIN * self.n_books, ns
         job[0] = self.job
@@ -124,8 +122,8 @@ cdef class CodeSearch(PackedCodes):
         plan.n_chunks = (self.n + VQ_CHUNK - 1) // VQ_CHUNK
         if not job.filtered:
             most = 4
-        elif registers and (self.kernels.lookup >> VQ_CODE_BYTES & 1 or n_queries == 1):
-            ns_row = NS_REGISTERS * job.n_rows
+        elif self.kernels.most_each[job.element] >= n_queries:
+            ns_row = self.kernels.ns_each[job.element] * job.n_rows
         elif n_queries > 1:
             most = self.kernels.lanes
             ns_row = NS_LANES * job.n_rows / min(most, n_queries)

@@ -106,6 +106,17 @@ INLINE void take_hits(const vq_search *job, const vq_search_codes *codes, vq_que
     take_listed(job, codes, query, kind, element, ids, n);
 }
 
+/* Whether the filter of one query has a table for each code of four bits, none for their pairs. */
+INLINE int is_split(const vq_search *job)
+{
+#ifdef FILTER_PAIRS
+    return job->element == VQ_CODE_PAIRS && job->books.kind == VQ_PRODUCT;
+#else
+    (void)job;
+    return 0;
+#endif
+}
+
 /* The filter for one query after another, tile by tile. */
 static void search_each(const vq_search *job, const vq_search_codes *codes, vq_query *queries, ptrdiff_t n_queries,
                         ptrdiff_t first, ptrdiff_t last, vq_chunk_hit *hits)
@@ -118,10 +129,13 @@ static void search_each(const vq_search *job, const vq_search_codes *codes, vq_q
                 continue;
             }
             ptrdiff_t n = 0;
+#ifdef FILTER_PAIRS
+            if (is_split(job))
+                n = filter_pairs(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
+            else
+#endif
 #ifdef FILTER_BYTES
-            n = filter_bytes(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
-#elif defined(FILTER_PAIRS)
-            n = filter_pairs(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
+                n = filter_bytes(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
 #endif
             if (job->books.kind == VQ_SUM && job->element == VQ_CODE_BYTES)
                 take_hits(job, codes, query, VQ_SUM, VQ_CODE_BYTES, hits, n);
@@ -182,27 +196,14 @@ static int choose_pass(const vq_search *job, ptrdiff_t n_queries)
 {
     if (!job->filtered)
         return PASS_PLAIN;
-#if defined(FILTER_BYTES)
-    (void)n_queries;
-    return PASS_EACH;
-#else
-    if (n_queries > 1)
-        return PASS_LANES;
-#ifdef FILTER_PAIRS
-    if (job->element == VQ_CODE_PAIRS && job->books.kind == VQ_PRODUCT)
+    if (n_queries <= (job->element == VQ_CODE_PAIRS ? EACH_PAIRS : EACH_BYTES))
         return PASS_EACH;
-#endif
-    return PASS_PLAIN;
-#endif
+    return n_queries > 1 ? PASS_LANES : PASS_PLAIN;
 }
 
 static void pass_codes(const vq_search *job, const vq_search_codes *codes, int pass, ptrdiff_t n_queries,
                        ptrdiff_t first, ptrdiff_t last, vq_search_scratch *scratch)
 {
-    int split = 0;
-#ifdef FILTER_PAIRS
-    split = pass == PASS_EACH;
-#endif
     if (pass == PASS_PLAIN) {
         for (ptrdiff_t q = 0; q < n_queries; q++)
             search_plain(job, codes, &scratch->queries[q], first, last);
@@ -210,7 +211,7 @@ static void pass_codes(const vq_search *job, const vq_search_codes *codes, int p
     }
     for (ptrdiff_t q = 0; q < n_queries; q++)
         if (scratch->queries[q].usable && scratch->queries[q].threshold < INFINITY)
-            quantize(job, &scratch->queries[q], split);
+            quantize(job, &scratch->queries[q], pass == PASS_EACH && is_split(job));
     if (pass == PASS_EACH)
         search_each(job, codes, scratch->queries, n_queries, first, last, scratch->chunk_hits);
     else
@@ -305,17 +306,10 @@ static void search_rerank(const double *query, const vq_obs *obs, int obs_type, 
     }
 }
 
-#ifdef FILTER_BYTES
-enum { LOOKUPS = 1 << VQ_CODE_PAIRS | 1 << VQ_CODE_BYTES };
-#elif defined(FILTER_PAIRS)
-enum { LOOKUPS = 1 << VQ_CODE_PAIRS };
-#else
-enum { LOOKUPS = 0 };
-#endif
-
 static const vq_search_kernels search_kernels = {
     .lanes = LANES,
-    .lookup = LOOKUPS,
+    .most_each = {EACH_PAIRS, EACH_BYTES},
+    .ns_each = {NS_PAIRS, NS_BYTES},
     .pack_columns = pack_search_columns,
     .code_norms = code_norms,
     .pack_chunks = pack_chunks,
