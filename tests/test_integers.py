@@ -71,7 +71,7 @@ KINDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [None, "integers"], ids=["chosen", "forced"])
+@pytest.mark.parametrize("path", [None, "integers", "directions"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda function: function.__name__)
 def test_every_round_of_a_fit(kind, path, integer_isa, dtype, workers, rng):
     """Against the double formula for every pair, with more rounds than there are snapshots."""
@@ -89,8 +89,9 @@ def test_tails(n_features, n_codes, integer_isa, dtype, rng):
     obs = clusters(333, n_features, dtype, rng)
     book = clusters(n_codes, n_features, np.dtype("f8"), rng)
     codes = np.zeros(333, dtype=np.int32)
-    Nearest(obs, n_codes, 1, integer_isa, "integers").assign(book, codes)
-    np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])
+    for path in ("integers", "directions"):
+        Nearest(obs, n_codes, 1, integer_isa, path).assign(book, codes)
+        np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])
 
 
 def test_it_is_taken_and_saves_work(integer_isa, rng):
@@ -116,7 +117,7 @@ def test_vectors_share_a_bound(n_codes, span, integer_isa, rng):
 
 @pytest.mark.parametrize(("n_features", "n_codes", "second"), [(300, 100, True), (64, 100, False), (256, 600, False)])
 def test_a_second_plane_where_there_is_room(n_features, n_codes, second, integer_isa, rng):
-    obs = clusters(6000, n_features, np.dtype("f4"), rng)
+    obs = isotropic(6000, n_features, np.dtype("f4"), rng)
     start = obs[rng.choice(6000, n_codes, replace=False)]
     found, book, search = trajectory(obs, start, 5, integer_isa, workers=2)
     assert search.integers.keeps_bounds
@@ -124,6 +125,59 @@ def test_a_second_plane_where_there_is_room(n_features, n_codes, second, integer
     expected, expected_book, _ = trajectory(obs, start, 5, path="panels", workers=2)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(book, expected_book)
+
+
+@pytest.mark.parametrize(
+    ("power", "n_features", "n_directions"), [(2, 203, 31), (1.5, 400, 63), (0, 203, 0), (1, 203, 0)]
+)
+def test_directions_where_few_hold_nearly_all(power, n_features, n_directions, integer_isa, dtype, rng):
+    """Variances of 1/i^power along the axes of a rotation."""
+    rotation = np.linalg.qr(rng.normal(size=(n_features, n_features)))[0]
+    deviations = np.arange(1, n_features + 1) ** (-power / 2)
+    obs = (rng.normal(size=(6000, n_features)) * deviations @ rotation + rng.normal(size=n_features)).astype(dtype)
+    start = obs[rng.choice(6000, 400, replace=False)]
+    found, book, search = trajectory(obs, start, 6, integer_isa, workers=2)
+    assert search.integers.n_directions == n_directions
+    expected, expected_book, _ = trajectory(obs, start, 6, path="panels", workers=2)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(book, expected_book)
+
+
+def test_directions_that_leave_too_many_hits_are_given_up(integer_isa, rng):
+    """The first observations have what the sample does not see."""
+    obs = decaying(30_000, 200, np.dtype("f4"), rng)
+    obs[:600] += 3 * rng.normal(size=(600, 200)) * (np.arange(600) % (30_000 // 512) > 0)[:, None]
+    start = np.concatenate([obs[:90], obs[-90:]])
+    found, book, search = trajectory(obs, start, 4, integer_isa)
+    assert Nearest(obs, 180, 1, integer_isa, rounds=4).integers.n_directions == 31
+    assert search.integers is None or search.integers.n_directions == 0
+    expected, expected_book, _ = trajectory(obs, start, 4, path="panels", workers=2)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(book, expected_book)
+
+
+@pytest.mark.parametrize("outside", [0.0, 1e-6, 1e-3, 1.0, 1e4])
+def test_codes_that_differ_outside_the_directions(outside, integer_isa, dtype, rng):
+    """Directions that see nothing of what decides: fifteen dimensions, and the codes in another one."""
+    obs = np.zeros((500, 40))
+    obs[:, :15] = rng.normal(size=(500, 15))
+    obs[300:, 20] = outside * rng.normal(size=200)
+    book = np.repeat(obs[:10], 7, axis=0)
+    book[:, 20] = outside * rng.normal(size=70)
+    codes = np.zeros(500, dtype=np.int32)
+    search = Nearest(obs.astype(dtype), 70, 1, integer_isa, "directions", rounds=5)
+    assert search.integers.n_directions == 15
+    for follow in (False, True):
+        search.assign(book, codes, follow=follow)
+        np.testing.assert_array_equal(codes, reference.nearest(obs.astype(dtype), book)[0])
+        book[::3] += outside * rng.normal(size=40)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_no_directions_of_what_is_not_finite(bad, integer_isa, rng):
+    obs = decaying(5000, 200, np.dtype("f4"), rng)
+    obs[::3, 5] = bad
+    assert Nearest(obs, 100, 1, integer_isa, rounds=5).integers.n_directions == 0
 
 
 def test_without_room_for_bounds(integer_isa, rng):

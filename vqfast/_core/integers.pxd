@@ -11,6 +11,16 @@ cdef extern from "integers.h" nogil:
         VQ_INTEGERS_FEATURES
         VQ_INTEGERS_FACTS
         VQ_INTEGERS_HITS
+        VQ_INTEGERS_COLUMNS
+        VQ_INTEGERS_MAPPED
+        VQ_INTEGERS_CHUNK
+
+    ctypedef struct vq_integers_directions:
+        Py_ssize_t n
+        Py_ssize_t n_columns
+        float *columns
+        float error
+        float margin
 
     ctypedef struct vq_integers_book:
         Py_ssize_t n_vectors
@@ -24,6 +34,7 @@ cdef extern from "integers.h" nogil:
         float *units
         float *norms
         float *errors
+        vq_integers_directions directions
 
     ctypedef struct vq_integers_rows:
         uint8_t *quads
@@ -33,6 +44,7 @@ cdef extern from "integers.h" nogil:
         float *sq_norms
         float *spares
         uint8_t *second
+        float *second_units
 
     ctypedef struct vq_integers_history:
         float *snapshots
@@ -48,6 +60,7 @@ cdef extern from "integers.h" nogil:
         Py_ssize_t row_step
         float *units
         float *upper
+        float *dists
         int64_t *n_needed
         const float *ways
         const float *steps
@@ -80,7 +93,7 @@ cdef extern from "integers.h" nogil:
         int64_t n_compared
 
     ctypedef struct vq_integers_typed:
-        void (*quantize)(const vq_obs *, Py_ssize_t, const vq_code_book *, Py_ssize_t, float *,
+        void (*quantize)(const vq_obs *, Py_ssize_t, const vq_code_book *, const vq_integers_book *, float *,
                          vq_integers_rows *) noexcept nogil
         void (*assign)(const vq_obs *, Py_ssize_t, const vq_code_book *, const vq_integers_book *,
                        const vq_integers_rows *, const vq_integers_bounds *, vq_scratch *, vq_integers_scratch *, int,
@@ -92,6 +105,7 @@ cdef extern from "integers.h" nogil:
         void (*pack)(const vq_code_book *, Py_ssize_t, Py_ssize_t, vq_integers_book *) noexcept nogil
         void (*follow)(const vq_code_book *, Py_ssize_t, Py_ssize_t, const vq_integers_history *,
                        vq_integers_book *) noexcept nogil
+        void (*project)(const float *, Py_ssize_t, Py_ssize_t, const float *, Py_ssize_t, float *) noexcept nogil
         vq_integers_typed *typed
 
 
@@ -115,6 +129,7 @@ cdef class Integers:
     cdef uint16_t *lower
     cdef float *bound_units
     cdef float *upper
+    cdef float *dists
     cdef int64_t *n_needed
     cdef char *memory
     cdef Py_ssize_t n_bytes
@@ -124,6 +139,7 @@ cdef class Integers:
     cdef IntegersRound round
 
     cdef void plan_bounds(self, Py_ssize_t left, bint forced) noexcept
+    cdef Py_ssize_t second_bytes(self) noexcept nogil
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef vq_integers_rows layout_rows(self, char **cursor, Py_ssize_t n) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
@@ -136,4 +152,5 @@ cdef class Integers:
 
 
 cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py_ssize_t n_features,
-                           Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced)
+                           Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced,
+                           directions)

@@ -1,7 +1,10 @@
 """The integer scan of a set of observations: integers, bounds and what they cost in memory."""
+import numpy as np
+
 from cython.parallel cimport parallel, threadid
+from libc.math cimport sqrt
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from .kernels cimport VQ_FLOAT64, vq_code_book, vq_kernels, vq_obs, vq_scratch
 from .memory cimport vq_allocate, vq_release, vq_take
@@ -41,19 +44,38 @@ cdef class Integers:
     def __dealloc__(self):
         vq_release(self.memory, self.n_bytes)
 
+    def set_directions(self, directions):
+        """Columns, and how far what they see may be off (integers.h)."""
+        cdef vq_integers_directions *known = &self.book.directions
+        cdef float[:, ::1] columns = np.zeros((self.n_features, known.n_columns), np.float32)
+        rounded = np.asarray(columns)[:, :known.n]
+        rounded[...] = directions
+        memcpy(known.columns, &columns[0, 0], 4 * self.n_features * known.n_columns)
+        wide = rounded.T.astype(float, order="C")
+        products = np.einsum("ij,kj->ik", wide, wide)  # without the threads of a BLAS
+        cdef double unit = 2.0 ** -24, error = np.linalg.norm(products - np.eye(known.n))
+        error += (VQ_INTEGERS_CHUNK + self.n_features / VQ_INTEGERS_CHUNK + 2) * unit * sqrt(known.n_columns)
+        known.error = error * 1.01
+        known.margin = (3 * error + 2 * (self.n_features + 8) * unit) * 1.01
+
     cdef void plan_bounds(self, Py_ssize_t left, bint forced) noexcept:
         """The narrowest span whose bounds fit so many bytes, and a second plane if that fits, too."""
-        cdef Py_ssize_t groups, slots, span, n = self.n_obs, second = n * 4 * self.book.n_quads
+        cdef Py_ssize_t groups, slots, span, n = self.n_obs, second = n * self.second_bytes()
         cdef Py_ssize_t snapshot = max(1, 4 * self.n_codes * self.n_features)
         for span in (VQ_INTEGERS_SPAN, 2, 1):
             groups = positions_of(self.n_codes) // VQ_INTEGERS_VECTOR // span
-            slots = (left - n * (2 * groups + 8)) // snapshot
+            slots = (left - n * (2 * groups + 12)) // snapshot
             if slots >= LEAST_SLOTS:
                 self.keeps_bounds = True
                 self.book.span = span
-                self.keeps_second = (self.kernels.quad == 4 and slots - second // snapshot > SECOND_SLOTS
+                self.keeps_second = ((self.kernels.quad == 4 or self.book.directions.n > 0)
+                                     and slots - second // snapshot > SECOND_SLOTS
                                      and (forced or self.n_features >= SECOND_FEATURES))
                 self.history.n_slots = min(MOST_SLOTS, slots - second // snapshot - 1 if self.keeps_second else slots)
+
+    cdef Py_ssize_t second_bytes(self) noexcept nogil:
+        """Of an observation, in the second plane."""
+        return 2 * self.n_features if self.book.directions.n else 4 * self.book.n_quads
 
     cdef Py_ssize_t layout(self, char *base) noexcept:
         """Place every array after base; with base NULL only the size that it returns counts."""
@@ -63,6 +85,7 @@ cdef class Integers:
         cdef Py_ssize_t rows = n_blocks * self.block_rows, size = self.n_codes * self.n_features
         cdef Py_ssize_t groups = vectors // self.book.span
         cdef int w
+        self.book.directions.columns = <float *>vq_take(&cursor, 4 * self.n_features * self.book.directions.n_columns)
         self.book.order = <int32_t *>vq_take(&cursor, 4 * positions)
         self.book.positions = <int32_t *>vq_take(&cursor, 4 * self.n_codes)
         self.book.codes = <int8_t *>vq_take(&cursor, 4 * self.book.n_quads * positions)
@@ -81,6 +104,7 @@ cdef class Integers:
             self.lower = <uint16_t *>vq_take(&cursor, 2 * rows * groups)
             self.bound_units = <float *>vq_take(&cursor, 4 * rows)
             self.upper = <float *>vq_take(&cursor, 4 * rows)
+            self.dists = <float *>vq_take(&cursor, 4 * rows)
             self.n_needed = <int64_t *>vq_take(&cursor, 8 * n_blocks)
             self.history.snapshots = <float *>vq_take(&cursor, 4 * self.history.n_slots * size)
             self.history.code_ways = <float *>vq_take(&cursor, 4 * VQ_INTEGERS_SLOTS * self.n_codes)
@@ -97,7 +121,8 @@ cdef class Integers:
         rows.norms = <float *>vq_take(cursor, 4 * n)
         rows.sq_norms = <float *>vq_take(cursor, 4 * n)
         rows.spares = <float *>vq_take(cursor, 4 * n)
-        rows.second = <uint8_t *>vq_take(cursor, n * 4 * self.book.n_quads) if self.keeps_second else NULL
+        rows.second_units = <float *>vq_take(cursor, 4 * n * (self.book.directions.n > 0))
+        rows.second = <uint8_t *>vq_take(cursor, n * self.second_bytes()) if self.keeps_second else NULL
         return rows
 
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept:
@@ -106,7 +131,7 @@ cdef class Integers:
         cdef Py_ssize_t n = self.block_rows, vectors = positions_of(self.n_codes) // VQ_INTEGERS_VECTOR
         memset(&scratch, 0, sizeof(scratch))
         memset(&rows, 0, sizeof(rows))
-        scratch.row = <float *>vq_take(cursor, 4 * self.n_features)
+        scratch.row = <float *>vq_take(cursor, 4 * self.n_features * (8 if self.book.directions.n else 1))
         scratch.minima = <float *>vq_take(cursor, 4 * n * vectors)
         scratch.best = <float *>vq_take(cursor, 4 * n)
         scratch.vectors = <int32_t *>vq_take(cursor, 4 * n)
@@ -175,6 +200,11 @@ cdef class Integers:
         self.n_rounds += 1
 
     @property
+    def n_directions(self):
+        """Directions that the integers are of, 0 where they are those of the features."""
+        return self.book.directions.n
+
+    @property
     def quad(self):
         """Integers in four bytes."""
         return self.kernels.quad
@@ -215,14 +245,16 @@ cdef class Integers:
             rows.norms = self.kept.norms + first
             rows.sq_norms = self.kept.sq_norms + first
             rows.spares = self.kept.spares + first
-            rows.second = self.kept.second + first * 4 * self.book.n_quads if self.keeps_second else NULL
+            rows.second_units = self.kept.second_units + first
+            rows.second = self.kept.second + first * self.second_bytes() if self.keeps_second else NULL
         if self.round.quantize:
-            self.typed.quantize(obs, n_rows, book, self.book.n_quads, self.scratch[worker].row, &rows)
+            self.typed.quantize(obs, n_rows, book, &self.book, self.scratch[worker].row, &rows)
         if self.keeps_bounds:
             bounds.lower = self.lower + first * (self.book.n_vectors // self.book.span)
             bounds.row_step = (n_rows + 15) // 16 * 16
             bounds.units = self.bound_units + first
             bounds.upper = self.upper + first
+            bounds.dists = self.dists + first
             bounds.n_needed = self.n_needed + block
             bounds.ways = self.history.ways
             bounds.steps = self.history.steps
@@ -236,21 +268,28 @@ cdef class Integers:
 
 
 cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n_obs, Py_ssize_t n_features,
-                           Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced):
+                           Py_ssize_t n_codes, Py_ssize_t block_rows, int workers, Py_ssize_t rounds, bint forced,
+                           directions):
     """An Integers for up to n_codes code words; block_rows is a multiple of 16.
 
-    forced is for tests: bounds are kept whatever they cost.
+    With directions, orthonormal columns (n_features, fewer than VQ_INTEGERS_MAPPED) or None, the
+    integers are of what they see. forced is for tests: bounds are kept whatever they cost.
     """
     cdef Integers self = Integers.__new__(Integers)
-    cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, left
+    cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, left, seen
     cdef Py_ssize_t budget = KEPT_BYTES if forced else min(KEPT_BYTES, itemsize * n_obs * n_features)
     self.kernels = <const vq_integers_kernels *>kernels.integers
     self.typed = &self.kernels.typed[obs_type]
     self.n_obs, self.n_features, self.n_codes = n_obs, n_features, n_codes
     self.block_rows, self.workers = block_rows, workers
-    self.book.n_quads = (n_features + self.kernels.quad - 1) // self.kernels.quad
+    seen = n_features
+    if directions is not None:
+        self.book.directions.n = directions.shape[1]
+        seen = self.book.directions.n + 1
+        self.book.directions.n_columns = (seen + VQ_INTEGERS_COLUMNS - 1) // VQ_INTEGERS_COLUMNS * VQ_INTEGERS_COLUMNS
+    self.book.n_quads = (seen + self.kernels.quad - 1) // self.kernels.quad
     self.book.span = 1
-    left = budget - n_obs * (4 * self.book.n_quads + 20)
+    left = budget - n_obs * (4 * self.book.n_quads + 20 + 4 * (directions is not None))
     self.keeps_rows = rounds > 2 and left >= 0
     if self.keeps_rows:
         self.plan_bounds(left, forced)
@@ -259,4 +298,6 @@ cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n
     if self.memory == NULL:
         raise MemoryError
     self.layout(self.memory)
+    if directions is not None:
+        self.set_directions(directions)
     return self

@@ -47,13 +47,14 @@ cdef class Nearest:
     cdef Py_ssize_t pack_step
     cdef Py_ssize_t rounds
     cdef int most_workers
-    cdef bint forced
+    cdef bint forced, with_directions
     cdef Py_ssize_t n_bytes
     cdef readonly Integers integers
 
     cdef allocate_bounds(self, Py_ssize_t itemsize)
     cdef Py_ssize_t n_panels(self) noexcept nogil
     cdef int check_signals(self) except -1
+    cdef int fall_back(self) except -1
     cdef void give_up(self) noexcept nogil
     cdef bint leaves_out(self) noexcept nogil
     cdef int best_path(self) noexcept
@@ -61,6 +62,7 @@ cdef class Nearest:
     cdef bint suits_integers(self, bint bounds) noexcept
     cdef Py_ssize_t least_integers_codes(self, bint bounds) noexcept
     cdef int settle_on(self, int path) except -1
+    cdef directions(self)
     cdef void choose_blocks(self) noexcept
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept

@@ -1,6 +1,8 @@
 """The nearest code word of every observation: paths, blocks, scratch and threads."""
 import os
 
+import numpy as np
+
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
@@ -9,6 +11,8 @@ from libc.stdint cimport int16_t, int32_t
 from libc.string cimport memset
 
 cimport numpy as cnp
+
+from .directions import leading_directions, some_directions
 
 from .kernels cimport (
     VQ_DIRECT, VQ_EXACT_GROUP, VQ_FLOAT32, VQ_FLOAT64, VQ_INTEGERS, VQ_LANES, VQ_LANES_FEATURES, VQ_PANELS,
@@ -52,6 +56,9 @@ cdef Py_ssize_t INTEGERS_LANES_ELEMENTS_16 = 20000
 cdef Py_ssize_t INTEGERS_FIT_FEATURES = 14
 cdef Py_ssize_t INTEGERS_FIT_ELEMENTS = 6000
 cdef Py_ssize_t INTEGERS_FIT_CODES = 4
+# Fewer features or observations do not pay for a look at their directions.
+cdef Py_ssize_t DIRECTIONS_FEATURES = 192
+cdef Py_ssize_t DIRECTIONS_OBS = 4096
 # Fewer observations, or fewer for so many codes, do not pay for the integers of the codes.
 cdef Py_ssize_t INTEGERS_OBS = 64
 cdef Py_ssize_t CODES_PER_OBS = 64
@@ -60,8 +67,8 @@ cdef Py_ssize_t INTEGERS_BLOCK_ROWS = 512
 cdef Py_ssize_t INTEGERS_BLOCK_ELEMENTS = 1 << 17
 cdef Py_ssize_t INTEGERS_BLOCK_MINIMA = 1 << 18
 cdef Py_ssize_t INTEGERS_TRIAL_ROWS = 256
-# More hits than this share of the codes, and the panels path is faster; the bounds of a fit
-# make up for more.
+# More hits than this share of the codes, and the panels path is faster, or integers of the features where
+# they are those of directions; the bounds of a fit make up for more.
 cdef double INTEGERS_HITS = 0.0625
 cdef double INTEGERS_FIT_HITS = 0.25
 # In the lanes path observations come in groups of up to 64; three passes over a block of
@@ -77,7 +84,8 @@ cdef Py_ssize_t PACK_ELEMENTS = 1 << 17
 # Multiply-adds between two looks at the signals: a tenth of a second of the slowest path.
 cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
-PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "integers": VQ_INTEGERS}
+PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "integers": VQ_INTEGERS,
+         "directions": VQ_INTEGERS}
 
 
 cdef const vq_kernels *kernels_of(isa) except NULL:
@@ -131,7 +139,7 @@ def max_threads():
 
 def paths_of(isa=None):
     """Names of the paths that an ISA has, for tests."""
-    return [name for name in PATHS if name != "integers" or kernels_of(isa).integers != NULL]
+    return [name for name in PATHS if PATHS[name] != VQ_INTEGERS or kernels_of(isa).integers != NULL]
 
 
 # Written once, here; VQFAST_ISA is for tests and for measurements.
@@ -175,6 +183,7 @@ cdef class Nearest:
         self.rounds = rounds
         self.most_workers = workers
         self.forced = path is not None
+        self.with_directions = path is None or path == "directions"
         self.settle_on(self.best_path() if path is None else PATHS[path])
 
     cdef int best_path(self) noexcept:
@@ -228,7 +237,8 @@ cdef class Nearest:
         if path == VQ_INTEGERS:
             try:
                 self.integers = new_integers(self.kernels, self.obs_type, self.n_obs, self.n_features, self.n_codes,
-                                             self.block_rows, self.workers, self.rounds, self.forced)
+                                             self.block_rows, self.workers, self.rounds, self.forced,
+                                             self.directions())
             except MemoryError:
                 vq_release(self.memory, self.n_bytes)
                 self.memory = NULL
@@ -236,6 +246,25 @@ cdef class Nearest:
             if self.rounds > 2 and not (self.forced or self.integers.keeps_bounds or self.suits_integers(False)):
                 self.settle_on(self.float_path())
         return 0
+
+    cdef directions(self):
+        """Directions in front of the integers where they pay, or None."""
+        if not self.with_directions:
+            return None
+        if self.forced:
+            return some_directions(self.array)
+        if self.rounds <= 2 or self.n_features < DIRECTIONS_FEATURES or self.n_obs < DIRECTIONS_OBS:
+            return None
+        return leading_directions(self.array, self.n_codes, self.project)
+
+    def project(self, cnp.ndarray rows, cnp.ndarray columns):
+        """The product of two float32 matrices in C order, the columns being a multiple of 32 up to 256."""
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), d = cnp.PyArray_DIM(rows, 1)
+        products = np.empty((n, cnp.PyArray_DIM(columns, 1)), np.float32)
+        (<const vq_integers_kernels *>self.kernels.integers).project(
+            <const float *>cnp.PyArray_DATA(rows), n, d, <const float *>cnp.PyArray_DATA(columns),
+            cnp.PyArray_DIM(columns, 1), <float *>cnp.PyArray_DATA(products))
+        return products
 
     cdef void choose_blocks(self) noexcept:
         """Equal blocks, and as many for each worker, that suit the caches."""
@@ -447,7 +476,7 @@ cdef class Nearest:
         if n_codes != self.book.n_codes:
             job.warm = job.warm and not follow  # the codes are those of another code book
         job.path = self.pack(code_book, n_codes, job, follow)
-        if job.path == VQ_INTEGERS and self.integers.keeps_bounds:
+        if job.path == VQ_INTEGERS and self.integers.keeps_bounds and not self.integers.book.directions.n:
             most_hits = INTEGERS_FIT_HITS
         trial = job.path == VQ_INTEGERS and job.first_round and not self.forced and n_blocks >= 2 * self.workers
         if trial:
@@ -466,7 +495,7 @@ cdef class Nearest:
             first = team.last
             if trial and self.integers.compared(first * self.block_rows) > most_hits * n_codes:
                 with gil:
-                    self.settle_on(VQ_PANELS if self.rounds > 2 else self.float_path())
+                    self.fall_back()
                 return self.run(code_book, n_codes, False, job)
             trial = False
             if first < n_blocks:
@@ -475,6 +504,15 @@ cdef class Nearest:
         if job.path == VQ_INTEGERS:
             self.integers.quantized = self.integers.keeps_rows
         return 1
+
+    cdef int fall_back(self) except -1:
+        """Settle on another path: the first blocks have too many hits."""
+        if self.integers.book.directions.n:
+            self.with_directions = False
+            self.settle_on(VQ_INTEGERS)
+        else:
+            self.settle_on(VQ_PANELS if self.rounds > 2 else self.float_path())
+        return 0
 
     cdef int check_signals(self) except -1:
         """After an interrupted run the codes are not those of one code book."""

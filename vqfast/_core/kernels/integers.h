@@ -25,9 +25,22 @@
  * cannot win. The others are hits: their distances are computed in float32, by differences of y
  * and z, off by at most (d + 8) u relative and 2 u (|y| + Z). Where that leaves a doubt the
  * double formula decides. Integers of 16 bits stand in for y there, and so do bytes with a second
- * plane of them, s / 254 a unit: that halves what is read from memory, which bounds the rounds of a
+ * plane of them, s / 254 a unit, and with directions (below) a plane of 16 bits: that halves what is read from memory, which bounds the rounds of a
  * fit, and the distances may be off by what they leave of y, some 1e-4 |y|. (With bytes alone, 1e-2
  * |y|, isotropic data took a fifth longer.)
+ *
+ * Directions in front
+ * -------------------
+ * Where few directions hold nearly all of the data, integers of what they see are enough. With
+ * orthonormal columns V,  y' = (V'y, |y - VV'y|)  and z' alike have the norms of y and z, and by
+ * Cauchy and Schwarz  <y, z> <= <y', z'>:  scores of y' and z' are too low at most, which is the
+ * safe side of everything above, as all distances are those of y and z. Computed are B'y with
+ * float columns B, off by at most e |y| from V'y for the orthonormal V nearest to B,
+ *
+ *     e = |B'B - I| + (VQ_INTEGERS_CHUNK + d / VQ_INTEGERS_CHUNK + 2) u sqrt(columns),
+ *
+ * and a last feature that is rounded up by m |y|^2 in its square, m = 3 e + 2 (d + 8) u. So |a| and
+ * E grow by e |y| and e |z|, and |y'| is at most (1 + 2 m) |y|.
  *
  * Bounds across the rounds of a fit
  * ---------------------------------
@@ -55,7 +68,19 @@ enum {
     VQ_INTEGERS_FEATURES = 16384, /* most features */
     VQ_INTEGERS_FACTS = 8,        /* numbers of a row that are loaded at once */
     VQ_INTEGERS_HITS = 32,        /* room for hits, for each observation of a block */
+    VQ_INTEGERS_COLUMNS = 32,     /* columns of directions are a multiple */
+    VQ_INTEGERS_MAPPED = 256,     /* most columns */
+    VQ_INTEGERS_CHUNK = 128,      /* features that a projection adds up at a time, for the sake of rounding */
 };
+
+/* The directions that the integers are of. */
+typedef struct {
+    ptrdiff_t n;       /* 0: the integers are those of the features */
+    ptrdiff_t n_columns; /* n + 1 up to a multiple, those from n on are 0 */
+    float *columns;    /* (n_features, n_columns) B */
+    float error;       /* e */
+    float margin;      /* m */
+} vq_integers_directions;
 
 /* A code book in integers. Position p of the vectors holds code order[p], so that near codes
  * may share a group; positions past n_codes have half norm +inf and code -1. */
@@ -71,6 +96,7 @@ typedef struct {
     float *units;        /* (n_vectors) t */
     float *norms;        /* (n_vectors) Q */
     float *errors;       /* (n_vectors) E */
+    vq_integers_directions directions;
 } vq_integers_book;
 
 /* The observations of a block in integers; arrays have room for whole sixteens of rows. */
@@ -81,7 +107,8 @@ typedef struct {
     float *norms;    /* |y|, rounded up; +inf where y leaves the range of float32 */
     float *sq_norms; /* |y|^2, rounded down */
     float *spares;   /* what a computed distance may be off besides the roundings of its sum */
-    uint8_t *second; /* (n_rows, n_quads) second plane of bytes, or NULL */
+    uint8_t *second; /* (n_rows, n_quads) second plane of bytes, or NULL; with directions (n_rows, n_features) int16 */
+    float *second_units; /* of these int16, with directions only */
 } vq_integers_rows;
 
 /* The packed code books of the last rounds, and the ways since. */
@@ -101,6 +128,7 @@ typedef struct {
     ptrdiff_t row_step; /* a multiple of 16 */
     float *units;       /* (rows) of the entries */
     float *upper;       /* (rows) distance to the own code, rounded up */
+    float *dists;       /* (rows) the same as computed, or -1 where the code has moved since */
     int64_t *n_needed;  /* (observation, group) pairs scanned in the last round */
     const float *ways;  /* (n_groups, VQ_INTEGERS_SLOTS) */
     const float *steps; /* (n_codes) way of each code since the last round */
@@ -120,7 +148,7 @@ typedef struct {
 
 /* Scratch of one worker; arrays have room for whole sixteens of rows. */
 typedef struct {
-    float *row;            /* (n_features) y of one observation */
+    float *row;            /* (n_features) y of one observation; with directions, of eight */
     float *minima;         /* (n_vectors, row_step) lowest scores */
     float *best;           /* (rows) the lowest minimum, or the nearest bound */
     int32_t *vectors;      /* (rows) where it is */
@@ -144,9 +172,9 @@ typedef struct {
 } vq_integers_scratch;
 
 typedef struct {
-    /* Integers of the observations. y is scratch. */
-    void (*quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, ptrdiff_t n_quads, float *y,
-                     vq_integers_rows *rows);
+    /* Integers of the observations. y is scratch: the row of a vq_integers_scratch. */
+    void (*quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const vq_integers_book *integers,
+                     float *y, vq_integers_rows *rows);
 
     /* Codes of a block. bounds may be NULL; with warm (or in a later round of bounds), codes
      * holds guesses on entry. */
@@ -169,6 +197,12 @@ struct vq_integers_kernels {
      * last one. */
     void (*follow)(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, const vq_integers_history *history,
                    vq_integers_book *integers);
+
+    /* products (n, n_columns) of rows (n, d) and columns (d, n_columns); n_columns is a multiple
+     * of VQ_INTEGERS_COLUMNS up to VQ_INTEGERS_MAPPED. For a few directions, where a BLAS would
+     * wake its own threads, which spin on beside ours for a while. */
+    void (*project)(const float *rows, ptrdiff_t n, ptrdiff_t d, const float *columns, ptrdiff_t n_columns,
+                    float *products);
 
     vq_integers_typed typed[2];
 };

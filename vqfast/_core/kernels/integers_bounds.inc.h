@@ -137,6 +137,7 @@ static void first_bounds(const vq_code_book *book, const vq_integers_book *integ
         int known = i < n_rows && largest > 0x1p-60f && largest < INFINITY;
         bounds->units[i] = known ? largest / LARGEST_ENTRY : 0;
         bounds->upper[i] = upper;
+        bounds->dists[i] = i < n_rows ? scratch->own_dists[i] : -1;
         scratch->inverses[i] = known ? BOUND_DOWN / bounds->units[i] : 0;
     }
     for (ptrdiff_t g = 0; g < integers->n_vectors / span; g++)

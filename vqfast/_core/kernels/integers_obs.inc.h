@@ -1,33 +1,21 @@
 /* The parts of the integer scan that read observations, for one element type (see obs.inc.h). */
 
-static void TYPED(integers_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, ptrdiff_t n_quads,
-                                     float *y, vq_integers_rows *rows)
+static void TYPED(integers_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                                     const vq_integers_book *integers, float *y, vq_integers_rows *rows)
 {
-    const ptrdiff_t d = book->n_features;
-    const float rounding = sum_rounding(d);
-    for (ptrdiff_t i = 0; i < n_rows; i++) {
-        uint8_t *quads = rows->quads + i * 4 * n_quads, *second = rows->second ? rows->second + i * 4 * n_quads : NULL;
-        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
-        const float sq_norm = inner_product(y, y, d);
-        if (!(sq_norm < 0x1p100f)) { /* decided in double; the integers must only be there */
-            memset(quads, OFFSET, (size_t)(4 * n_quads));
-            if (second)
-                memset(second, 0, (size_t)(4 * n_quads));
-            rows->units[i] = rows->errors[i] = rows->sq_norms[i] = 0;
-            rows->norms[i] = rows->spares[i] = INFINITY;
-            continue;
+    const ptrdiff_t d = book->n_features, at_once = integers->directions.n ? ROWS8 : 1;
+    float mapped[ROWS8][VQ_INTEGERS_MAPPED];
+    for (ptrdiff_t i = 0; i < n_rows; i += at_once) {
+        const float *loaded[ROWS8];
+        for (ptrdiff_t r = 0; r < at_once; r++) {
+            loaded[r] = y + r * d;
+            TYPED(load_row)(TYPED(row)(obs, i + r < n_rows ? i + r : i), obs->feature_stride, book, TYPED_SHIFT(book),
+                            y + r * d);
         }
-        const float unit = unit_of(longest_feature(y, d), sqrtf(sq_norm));
-        const integers_facts facts = to_integers(y, d, n_quads, unit, OFFSET, quads, second);
-        rows->units[i] = unit;
-        rows->errors[i] = sqrtf(facts.sq_error) * (1 + rounding) * BOUND_UP;
-        rows->norms[i] = sqrtf(sq_norm) * (1 + rounding) * BOUND_UP;
-        rows->sq_norms[i] = sq_norm * (1 - rounding);
-        rows->spares[i] = DIST_SPARE * rows->norms[i];
-        if (QUAD == 2)
-            rows->spares[i] += rows->errors[i];
-        else if (second) /* the rest of a feature is rounded twice, 2^-24 of half a unit each */
-            rows->spares[i] += (sqrtf(facts.sq_rest) + unit * 0x1p-24f * sqrtf((float)d)) * (1 + rounding) * BOUND_UP;
+        if (at_once > 1)
+            project(integers->directions.columns, integers->directions.n_columns, loaded, d, mapped);
+        for (ptrdiff_t r = 0; r < at_once && i + r < n_rows; r++)
+            quantize_row(loaded[r], d, integers, mapped[r], i + r, rows);
     }
 }
 
@@ -66,8 +54,8 @@ INLINE float TYPED(obs_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book 
 INLINE float TYPED(dist_to)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_integers_book *integers,
                             const vq_integers_rows *rows, ptrdiff_t code, float *y)
 {
-    if (QUAD == 2 || rows->second)
-        return integers_dist(rows, i, integers->n_quads, book, code);
+    if (holds_features(integers, rows))
+        return integers_dist(integers, rows, i, book, code);
     return TYPED(obs_dist)(obs, i, book, code, y);
 }
 
@@ -76,7 +64,9 @@ INLINE float TYPED(dist_to)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *
 INLINE float TYPED(hit_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_integers_book *integers,
                              const vq_integers_rows *rows, ptrdiff_t code, float *y)
 {
-    return QUAD == 2 ? integers_dist(rows, i, integers->n_quads, book, code) : TYPED(obs_dist)(obs, i, book, code, y);
+    if (QUAD == 4 && !integers->directions.n)
+        return TYPED(obs_dist)(obs, i, book, code, y);
+    return TYPED(dist_to)(obs, i, book, integers, rows, code, y);
 }
 
 /* Lines of the rows that the next observations will need. */
@@ -84,12 +74,13 @@ INLINE void TYPED(integers_prefetch)(const vq_obs *obs, const vq_code_book *book
                                      const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t code)
 {
     const ptrdiff_t d = book->n_features, n_bytes = 4 * integers->n_quads;
+    const ptrdiff_t second_bytes = integers->directions.n ? 2 * d : n_bytes;
     const char *x = (const char *)TYPED(row)(obs, i);
-    if (QUAD == 2 || rows->second) {
+    if (holds_features(integers, rows)) {
         for (ptrdiff_t j = 0; j < n_bytes; j += 64)
             _mm_prefetch((const char *)(rows->quads + i * n_bytes + j), _MM_HINT_T0);
-        for (ptrdiff_t j = 0; j < n_bytes && rows->second; j += 64)
-            _mm_prefetch((const char *)(rows->second + i * n_bytes + j), _MM_HINT_T0);
+        for (ptrdiff_t j = 0; j < second_bytes && rows->second; j += 64)
+            _mm_prefetch((const char *)(rows->second + i * second_bytes + j), _MM_HINT_T0);
     } else {
         for (ptrdiff_t j = 0; j < d * (ptrdiff_t)sizeof(REAL); j += 64)
             _mm_prefetch(x + j, _MM_HINT_T0);
@@ -174,33 +165,49 @@ static void TYPED(integers_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
     }
 }
 
+/* The distances to the own codes in a later round. Where the last round needed little, a row is
+ * passed over while its old distance and its code's step stay below all bounds; where the code
+ * has not moved since its distance was computed, that holds. */
+static void TYPED(integers_own)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
+                                const vq_integers_book *integers, const vq_integers_rows *rows,
+                                const vq_integers_bounds *bounds, int lazy, const int32_t *codes,
+                                vq_integers_scratch *scratch)
+{
+    const ptrdiff_t few = TYPED(rows_ahead)(book->n_features), ahead = few > 8 ? few : 8;
+    int32_t *list = scratch->list;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const float step = bounds->steps[codes[i]];
+        scratch->own[i] = integers->positions[codes[i]];
+        scratch->codes[i] = codes[i];
+        bounds->upper[i] = (bounds->upper[i] + step) * BOUND_UP;
+        bounds->dists[i] = step > 0 ? -1 : bounds->dists[i];
+        const int needed = !(lazy && bounds->upper[i] < scratch->best[i]);
+        scratch->own_dists[i] = needed ? bounds->dists[i] : -1;
+        list[n] = (int32_t)i;
+        n += needed && !(bounds->dists[i] >= 0);
+    }
+    for (ptrdiff_t l = 0; l < n; l++) {
+        const ptrdiff_t i = list[l];
+        if (l + ahead < n)
+            TYPED(integers_prefetch)(obs, book, integers, rows, list[l + ahead], codes[list[l + ahead]]);
+        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, integers, rows, codes[i], scratch->row);
+        bounds->dists[i] = scratch->own_dists[i];
+    }
+}
+
 /* A later round: the own codes of the rows that need it, then the pairs that the bounds do not
- * exclude. Where the last round needed little, a row is passed over while its old distance and
- * its code's step stay below all bounds. */
+ * exclude. */
 static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
                                   const vq_integers_book *integers, const vq_integers_rows *rows,
                                   const vq_integers_bounds *bounds, const int32_t *codes, vq_integers_scratch *scratch)
 {
     const ptrdiff_t n_groups = integers->n_vectors / integers->span;
     const int lazy = *bounds->n_needed < 4 * n_rows;
-    const ptrdiff_t few = TYPED(rows_ahead)(book->n_features), ahead = few > 8 ? few : 8;
     int64_t n_needed = 0;
     if (lazy)
         nearest_bounds(integers, bounds, scratch);
-    for (ptrdiff_t i = 0; i < n_rows; i++) {
-        scratch->own[i] = integers->positions[codes[i]];
-        scratch->codes[i] = codes[i];
-        if (i + ahead < n_rows)
-            TYPED(integers_prefetch)(obs, book, integers, rows, i + ahead, codes[i + ahead]);
-        if (lazy) {
-            bounds->upper[i] = (bounds->upper[i] + bounds->steps[codes[i]]) * BOUND_UP;
-            if (bounds->upper[i] < scratch->best[i]) {
-                scratch->own_dists[i] = -1;
-                continue;
-            }
-        }
-        scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, integers, rows, codes[i], scratch->row);
-    }
+    TYPED(integers_own)(obs, n_rows, book, integers, rows, bounds, lazy, codes, scratch);
     finish_own(book, rows, bounds->row_step, lazy ? scratch->best : NULL, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++)
         if (scratch->own_dists[i] >= 0)
@@ -262,6 +269,7 @@ static void TYPED(integers_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq
             const float spare = dist_spare(book, rows, i);
             const ptrdiff_t group = scratch->own[i] / (integers->span * VECTOR);
             lower_entry(bounds, i, group, scratch->own_dists[i] * (1 - dist_rounding(d)) - spare, scratch);
+            bounds->dists[i] = scratch->in_doubt[i] ? -1 : scratch->dists[i];
             bounds->upper[i] = scratch->in_doubt[i] ? INFINITY : upper_of(book, rows, i, scratch->dists[i]);
         }
     }

@@ -1,112 +1,5 @@
 /* The integer scan (integers.h): the code book in integers, and how far its code words have come. */
 
-enum { VECTOR = VQ_INTEGERS_VECTOR, ROWS8 = VQ_INTEGERS_ROWS, SLOT_BITS = 4, LARGEST_ENTRY = 4095 };
-enum { CERTAIN = 0, IN_DOUBT = 1, ALL_IN_DOUBT = 2 };
-/* Integers in a quad of four bytes. Those of observations are stored with an offset, for products
- * of unsigned with signed bytes. */
-#if defined(__AVX512VNNI__)
-enum { QUAD = 4, LARGEST_INTEGER = 127, OFFSET = 128 };
-#else
-enum { QUAD = 2, LARGEST_INTEGER = 32767, OFFSET = 0 };
-/* Two vectors of integers no longer than this, and by as much as roundings add (64 + 0.05 %), have
- * a product below 2^31. */
-#define LONGEST_INTEGERS 46200.0f
-#endif
-
-/* Rounding of a sum of d squares, relative. */
-INLINE float sum_rounding(ptrdiff_t d) { return (float)(d + 8) * 0x1p-24f; }
-
-/* ---- integers ------------------------------------------------------------------ */
-
-/* max |y|. */
-INLINE float longest_feature(const float *y, ptrdiff_t d)
-{
-    w16 longest = w_set(0);
-    for (ptrdiff_t j = 0; j < d; j += 16)
-        longest = w_max(longest, w_abs(w_load_first(y + j, d - j < VECTOR ? d - j : VECTOR)));
-    return w_highest(longest);
-}
-
-/* The unit in which integers hold a vector of this longest feature and norm; 0 for one too small
- * to matter. */
-INLINE float unit_of(float longest, float norm)
-{
-#if defined(LONGEST_INTEGERS)
-    const float by_norm = norm / LONGEST_INTEGERS, by_feature = longest / LARGEST_INTEGER;
-    return longest > 0x1p-100f ? by_norm > by_feature ? by_norm : by_feature : 0;
-#else
-    (void)norm;
-    return longest > 0x1p-100f ? longest / LARGEST_INTEGER : 0;
-#endif
-}
-
-/* Of the second plane, of bytes: what is left of a feature is at most half a unit. */
-#define SECOND_PARTS 254.0f
-INLINE float second_unit(float unit) { return unit * (1 / SECOND_PARTS); }
-
-/* Some of sixteen integers. */
-INLINE void store_integers(void *p, ptrdiff_t n, w16i integers)
-{
-#if defined(__AVX512VNNI__)
-    _mm_mask_storeu_epi8(p, (__mmask16)(n < VECTOR ? (1u << n) - 1 : 0xffff), _mm512_cvtepi32_epi8(integers));
-#else
-    int16_t all[VECTOR];
-    wi_store_i16(n < VECTOR ? all : p, integers);
-    if (n < VECTOR)
-        memcpy(p, all, (size_t)n * sizeof *all);
-#endif
-}
-
-/* Sixteen integers of an observation, or of its second plane, which has no offset. */
-INLINE w16 load_integers(const void *p, int offset)
-{
-#if defined(__AVX512VNNI__)
-    return w_from_int(_mm512_cvtepi8_epi32(_mm_xor_si128(_mm_loadu_si128(p), _mm_set1_epi8((char)offset))));
-#else
-    (void)offset;
-    return w_from_int(wi_load_i16(p));
-#endif
-}
-
-/* What a vector in integers has lost. */
-typedef struct {
-    float sq_error; /* |y - unit * integers|^2 */
-    float sq_rest;  /* the same with the second plane */
-    float sq_norm;  /* of the integers */
-    int32_t sum;    /* of the integers */
-} integers_facts;
-
-/* y / unit to the nearest integers, plus an offset, padded with it to whole quads; and unless second
- * is NULL what is left of y to the nearest SECOND_PARTS of a unit. */
-INLINE integers_facts to_integers(const float *y, ptrdiff_t d, ptrdiff_t n_quads, float unit, int offset,
-                                  uint8_t *quads, uint8_t *second)
-{
-    const w16 inverse = w_set(unit > 0 ? 1 / unit : 0), back = w_set(unit);
-    const w16 second_inverse = w_set(unit > 0 ? SECOND_PARTS / unit : 0), second_back = w_set(second_unit(unit));
-    const w16i most = wi_set(LARGEST_INTEGER), least = wi_set(-LARGEST_INTEGER);
-    const ptrdiff_t n = QUAD * n_quads;
-    w16 sq_error = w_set(0), squares = w_set(0), rest = w_set(0);
-    w16i total = wi_set(0);
-    for (ptrdiff_t j = 0; j < n; j += VECTOR) {
-        const ptrdiff_t left = d - j < VECTOR ? d - j : VECTOR;
-        w16 value = w_load_first(y + j, left > 0 ? left : 0);
-        w16i integer = wi_round(w_mul(value, inverse));
-        integer = wi_max(wi_min(integer, most), least);
-        w16 whole = w_from_int(integer), error = w_fnma(whole, back, value);
-        sq_error = w_fma(error, error, sq_error);
-        squares = w_fma(whole, whole, squares);
-        total = wi_add(total, integer);
-        store_integers(quads + j * 4 / QUAD, n - j, wi_add(integer, wi_set(offset)));
-        if (second) {
-            integer = wi_max(wi_min(wi_round(w_mul(error, second_inverse)), most), least);
-            error = w_fnma(w_from_int(integer), second_back, error);
-            rest = w_fma(error, error, rest);
-            store_integers(second + j * 4 / QUAD, n - j, integer);
-        }
-    }
-    return (integers_facts){w_sum(sq_error), w_sum(rest), w_sum(squares), wi_sum(total)};
-}
-
 /* Codes by their place on the line between two far ones. */
 static int by_key(const void *a, const void *b)
 {
@@ -156,25 +49,47 @@ static void integers_arrange(const vq_code_book *book, float *keys, vq_integers_
         integers->positions[integers->order[p]] = (int32_t)p;
 }
 
+/* Codes of a vector, eight at a time, as they go into integers: rows of the code book, or what the
+ * directions see of them. */
+INLINE void mapped_codes(const vq_code_book *book, const vq_integers_book *integers, const int32_t *order,
+                         float mapped[ROWS8][VQ_INTEGERS_MAPPED], const float *features[ROWS8])
+{
+    const ptrdiff_t d = book->n_features;
+    for (int l = 0; l < ROWS8; l++)
+        features[l] = book->rows + (order[l] < 0 ? 0 : order[l]) * d;
+    if (!integers->directions.n)
+        return;
+    project(integers->directions.columns, integers->directions.n_columns, features, d, mapped);
+    for (int l = 0; l < ROWS8; l++) {
+        see_rest(&integers->directions, inner_product(features[l], features[l], d), mapped[l]);
+        features[l] = mapped[l];
+    }
+}
+
 /* One vector of codes. */
 static void integers_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_integers_book *integers)
 {
-    const ptrdiff_t d = book->n_features, n_quads = integers->n_quads;
-    const float rounding = 1 + sum_rounding(d);
+    const vq_integers_directions *directions = &integers->directions;
+    const ptrdiff_t d = n_seen(directions, book->n_features), n_quads = integers->n_quads;
+    const float rounding = 1 + sum_rounding(book->n_features);
     const int32_t *order = integers->order + v * VECTOR;
     int32_t quads[VQ_INTEGERS_FEATURES / QUAD];
+    float mapped[VECTOR][VQ_INTEGERS_MAPPED];
+    const float *features[VECTOR];
     float longest = 0, half_norm = 0, sq_error = 0, sq_norm = 0;
+    for (int l = 0; l < VECTOR; l += ROWS8)
+        mapped_codes(book, integers, order + l, mapped + l, features + l);
     for (int l = 0; l < VECTOR; l++)
         if (order[l] >= 0) {
-            float candidate = longest_feature(book->rows + order[l] * d, d), half = book->half_norms[order[l]];
+            float candidate = longest_feature(features[l], d), half = book->half_norms[order[l]];
             longest = candidate > longest ? candidate : longest;
             half_norm = half > half_norm && half < INFINITY ? half : half_norm;
         }
-    const float unit = unit_of(longest, sqrtf(2 * half_norm));
+    const float norm = sqrtf(2 * half_norm), unit = unit_of(longest, norm * (1 + 2 * directions->margin));
     for (int l = 0; l < VECTOR; l++) {
         integers_facts facts = {0, 0, 0, 0};
         if (order[l] >= 0)
-            facts = to_integers(book->rows + order[l] * d, d, n_quads, unit, 0, (uint8_t *)quads, NULL);
+            facts = to_integers(features[l], d, n_quads, unit, 0, (uint8_t *)quads, NULL);
         else
             memset(quads, 0, (size_t)n_quads * 4);
         for (ptrdiff_t t = 0; t < n_quads; t++)
@@ -184,9 +99,10 @@ static void integers_pack_vector(const vq_code_book *book, ptrdiff_t v, vq_integ
         sq_error = facts.sq_error > sq_error ? facts.sq_error : sq_error;
         sq_norm = facts.sq_norm > sq_norm ? facts.sq_norm : sq_norm;
     }
+    const float error = sqrtf(sq_error) * rounding + directions->error * norm;
     integers->units[v] = unit;
     integers->norms[v] = sqrtf(sq_norm) * unit * rounding * BOUND_UP * (1 + 0x1p-22f);
-    integers->errors[v] = sqrtf(sq_error) * rounding * BOUND_UP + 0x1p-22f * integers->norms[v];
+    integers->errors[v] = error * (1 + 2 * directions->margin) * BOUND_UP + 0x1p-22f * integers->norms[v];
 }
 
 static void integers_pack(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *integers)

@@ -14,37 +14,68 @@ INLINE w16 packed16_f64(const double *x, const double *shift, double scale, cons
     return wd_packed(wd_load(x), wd_load(shift), scale, w_load(z));
 }
 
-/* Packed distance to a code from the integers of an observation. */
-INLINE w16 integers_16(const vq_integers_rows *rows, ptrdiff_t at, w16 unit, w16 second_unit, w16 z)
+/* How an observation is at hand for distances, besides its features: in one plane of 16 bits, or
+ * in two planes of bytes. */
+typedef struct {
+    const void *first;
+    const uint8_t *second; /* NULL: 16 bits */
+    ptrdiff_t row_step;    /* integers from row to row */
+    const float *units;
+} integers_planes;
+
+INLINE integers_planes planes_of(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t d)
 {
-    w16 t = w_fms(load_integers(rows->quads + at, OFFSET), unit, z);
-    return QUAD == 2 ? t : w_fma(load_integers(rows->second + at, 0), second_unit, t);
+    if (integers->directions.n)
+        return (integers_planes){rows->second, NULL, d, rows->second_units};
+    return (integers_planes){rows->quads, QUAD == 2 ? NULL : rows->second, QUAD * integers->n_quads, rows->units};
 }
 
-static float integers_dist(const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t n_quads, const vq_code_book *book,
-                           ptrdiff_t code)
+/* Whether there is such a form. */
+INLINE int holds_features(const vq_integers_book *integers, const vq_integers_rows *rows)
 {
-    const ptrdiff_t d = book->n_features, first = i * 4 * n_quads;
+    return rows->second || (QUAD == 2 && !integers->directions.n);
+}
+
+/* y - z of sixteen features. */
+INLINE w16 integers_16(const integers_planes *planes, ptrdiff_t at, int wide, w16 unit, w16 second_unit, w16 z)
+{
+    if (wide)
+        return w_fms(w_from_int(wi_load_i16((const int16_t *)planes->first + at)), unit, z);
+    w16 t = w_fms(load_integers((const uint8_t *)planes->first + at, OFFSET), unit, z);
+    return w_fma(load_integers(planes->second + at, 0), second_unit, t);
+}
+
+/* Packed distance of an observation to a code. */
+INLINE float planes_dist(const integers_planes *planes, ptrdiff_t i, int wide, const vq_code_book *book, ptrdiff_t code)
+{
+    const ptrdiff_t d = book->n_features, first = i * planes->row_step;
     const float *z = book->rows + code * d;
-    const w16 unit = w_set(rows->units[i]), part = w_set(second_unit(rows->units[i]));
+    const w16 unit = w_set(planes->units[i]), part = w_set(second_unit(planes->units[i]));
     w16 sums[4] = {w_set(0), w_set(0), w_set(0), w_set(0)};
     ptrdiff_t j = 0;
     for (; j + 64 <= d; j += 64)
 #pragma GCC unroll 4
         for (int c = 0; c < 4; c++) {
-            w16 t = integers_16(rows, first + (j + 16 * c) * 4 / QUAD, unit, part, w_load(z + j + 16 * c));
+            w16 t = integers_16(planes, first + j + 16 * c, wide, unit, part, w_load(z + j + 16 * c));
             sums[c] = w_fma(t, t, sums[c]);
         }
     for (; j + 16 <= d; j += 16) {
-        w16 t = integers_16(rows, first + j * 4 / QUAD, unit, part, w_load(z + j));
+        w16 t = integers_16(planes, first + j, wide, unit, part, w_load(z + j));
         sums[0] = w_fma(t, t, sums[0]);
     }
     if (j < d) { /* past the last feature there may be another row */
-        w16 t = integers_16(rows, first + j * 4 / QUAD, unit, part, w_load_first(z + j, d - j));
+        w16 t = integers_16(planes, first + j, wide, unit, part, w_load_first(z + j, d - j));
         t = w_select(wm_from_bits((1u << (d - j)) - 1), t, w_set(0));
         sums[0] = w_fma(t, t, sums[0]);
     }
     return sqrtf(w_sum(w_add(w_add(sums[0], sums[1]), w_add(sums[2], sums[3]))));
+}
+
+static float integers_dist(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t i,
+                           const vq_code_book *book, ptrdiff_t code)
+{
+    const integers_planes planes = planes_of(integers, rows, book->n_features);
+    return planes.second ? planes_dist(&planes, i, 0, book, code) : planes_dist(&planes, i, 1, book, code);
 }
 
 /* ---- tiles ---------------------------------------------------------------------- */
@@ -232,9 +263,7 @@ INLINE void add_hits(const vq_integers_book *integers, vq_integers_scratch *scra
     }
 }
 
-/* How far a computed distance may be from the true one: relative, and for |y| + Z. */
-INLINE float dist_rounding(ptrdiff_t d) { return 0.5f * sum_rounding(d) + 0x1p-21f; }
-#define DIST_SPARE 0x1p-22f
+/* How far a computed distance to any code may be from the true one. */
 INLINE float dist_spare(const vq_code_book *book, const vq_integers_rows *rows, ptrdiff_t i)
 {
     return rows->spares[i] + DIST_SPARE * book->longest;

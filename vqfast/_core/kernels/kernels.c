@@ -33,6 +33,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #if defined(__AVX2__)
 #define HAVE_INTEGERS 1
 #include "wide.h"
+#include "integers_convert.inc.h"
 #include "integers_pack.inc.h"
 #include "integers_tiles.inc.h"
 #include "integers_bounds.inc.h"
@@ -179,6 +180,7 @@ static const vq_integers_kernels integers_kernels = {
     .arrange = integers_arrange,
     .pack = integers_pack,
     .follow = integers_follow,
+    .project = integers_project,
     .typed =
         {
             [VQ_FLOAT32] = {integers_quantize_f32, integers_assign_f32},
