@@ -58,7 +58,7 @@ PAUSE = 0.2
 
 def environment(workers: int, out_of_the_box: bool) -> dict[str, str]:
     """Variables of the contenders' processes: equal threads, fair BLAS kernels."""
-    from vqfast._core.nearest import isa_supported
+    from vqfast._core.machine import isa_supported
 
     env = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -257,7 +257,7 @@ class Server:
         return {"version": self.contender.version()}
 
     def peak(self) -> dict[str, Any]:
-        from vqfast._core.nearest import peak_flops
+        from vqfast._core.machine import peak_flops
 
         return {"flops": peak_flops(0.5)}
 

@@ -13,7 +13,7 @@ import pytest
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or os.curdir).resolve() != _ROOT]
 
-from vqfast._core import nearest  # noqa: E402
+from vqfast._core import machine, nearest  # noqa: E402
 
 
 @pytest.fixture
@@ -36,19 +36,19 @@ def pytest_generate_tests(metafunc):
     integer scan.
     """
     if "integer_isa" in metafunc.fixturenames:
-        metafunc.parametrize("integer_isa", [i for i in nearest.isa_supported() if "integers" in nearest.paths_of(i)])
+        metafunc.parametrize("integer_isa", [i for i in machine.isa_supported() if "integers" in nearest.paths_of(i)])
     wanted = [name for name in ("path", "bounded_path") if name in metafunc.fixturenames]
     if "isa" not in metafunc.fixturenames:
         return
     if not wanted:
-        metafunc.parametrize("isa", nearest.isa_supported())
+        metafunc.parametrize("isa", machine.isa_supported())
         return
     bounded = wanted == ["bounded_path"]
     pairs = [
         (isa, path)
-        for isa in nearest.isa_supported()
+        for isa in machine.isa_supported()
         for path in nearest.paths_of(isa)
-        if not bounded or path in ("panels", "integers")
+        if not bounded or path in ("panels", "integers", "directions")
     ]
     metafunc.parametrize(["isa", wanted[0]], pairs)
 

@@ -431,7 +431,7 @@ for dtype in ("f4", "f8"):
         model = getattr(vqfast, name)(3, random_state=0).fit(X, y)
         print(hashlib.sha1(model.prototypes_.tobytes()).hexdigest())
 """
-    from vqfast._core.nearest import isa_supported
+    from vqfast._core.machine import isa_supported
 
     assert len({run_script(code, VQFAST_ISA=isa) for isa in isa_supported()}) == 1
 

@@ -191,7 +191,7 @@ for dtype in ("f4", "f8"):
         parts = [codes, quantizer.decode(codes), *quantizer.code_books]
         print(hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest())
 """
-    from vqfast._core.nearest import isa_supported
+    from vqfast._core.machine import isa_supported
 
     outputs = {run_script(code, VQFAST_ISA=isa) for isa in isa_supported()}
     assert len(outputs) == 1

@@ -5,7 +5,8 @@ import pytest
 import reference
 
 import vqfast
-from vqfast._core.nearest import Nearest, isa_supported
+from vqfast._core.machine import isa_supported
+from vqfast._core.nearest import Nearest
 
 # Enough work for several threads, in both scans and in the shared sums.
 SHAPES = [(6000, 40, 3), (6000, 40, 20), (7000, 30, 48)]
@@ -14,7 +15,7 @@ SHAPES = [(6000, 40, 3), (6000, 40, 20), (7000, 30, 48)]
 FITS = """
 import hashlib, sys, warnings
 import numpy as np, vqfast
-from vqfast._core.nearest import isa_in_use
+from vqfast._core.machine import isa_in_use
 warnings.simplefilter("ignore")
 print(isa_in_use())
 

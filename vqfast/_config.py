@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._core import nearest
+from ._core import machine
 from ._validation import resolve_workers
 
 __version__ = "0.1.0"
@@ -21,13 +21,13 @@ def show_config() -> None:
     vqfast ...
     workers by default: ...
     """
-    openmp = nearest.openmp()
+    openmp = machine.openmp()
     rows = {
         f"vqfast {__version__}": None,
-        "compiler": nearest.compiler(),
+        "compiler": machine.compiler(),
         "OpenMP": f"yes ({openmp})" if openmp else "no (everything runs on one thread)",
-        "ISA in use": nearest.isa_in_use(),
-        "ISAs built": ", ".join(nearest.isa_built()),
+        "ISA in use": machine.isa_in_use(),
+        "ISAs built": ", ".join(machine.isa_built()),
         "workers by default": str(resolve_workers(None)),
     }
     for name, value in rows.items():

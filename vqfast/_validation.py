@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core.nearest import can_thread, max_threads
+from ._core.machine import can_thread, max_threads
 from ._core.passes import magnitude
 
 FLOAT32 = np.dtype(np.float32)

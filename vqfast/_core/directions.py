@@ -3,7 +3,16 @@
 Whatever is returned, the codes are right: directions only decide how much the scan can leave out.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[Any]
+Project = Callable[[Matrix, Matrix], Matrix]
 
 # Observations that are looked at, half of them to find directions and half to see what is left.
 SAMPLE = 512
@@ -16,7 +25,7 @@ LEAST_SHARE = 0.6
 MOST_BLUR = 0.13
 
 
-def leading_directions(obs, n_codes, project):
+def leading_directions(obs: Matrix, n_codes: int, project: Project) -> Matrix | None:
     """Orthonormal columns (n_features, 31 or 63) for a fit of so many codes, or None where they do not pay.
 
     project(rows, columns) is their matrix product in float32, the number of columns being a
@@ -44,7 +53,7 @@ def leading_directions(obs, n_codes, project):
     return None
 
 
-def some_directions(obs):
+def some_directions(obs: Matrix) -> Matrix | None:
     """Up to 15 directions that any finite observations can be looked at from, for tests."""
     obs = obs.reshape(len(obs), -1)
     with np.errstate(all="ignore"):
@@ -54,7 +63,9 @@ def some_directions(obs):
         return evened(np.linalg.qr(np.linalg.svd(sample)[2][:15].T)[0])
 
 
-def subspace(rows, n_columns, project, n_rounds, columns=None):
+def subspace(
+    rows: Matrix, n_columns: int, project: Project, n_rounds: int, columns: Matrix | None = None
+) -> Matrix | None:
     """Leading directions of the rows by subspace iteration; None where they do not span so many."""
     across = np.ascontiguousarray(rows.T)
     if columns is None:
@@ -65,7 +76,7 @@ def subspace(rows, n_columns, project, n_rounds, columns=None):
     return columns
 
 
-def orthonormal(columns, project):
+def orthonormal(columns: Matrix, project: Project) -> Matrix | None:
     """Orthonormal columns of the same span, or None where they are not independent.
 
     By Cholesky factors of their inner products, first of shifted ones: float32 products of
@@ -82,12 +93,12 @@ def orthonormal(columns, project):
     return columns if np.isfinite(columns).all() else None
 
 
-def left_out(rows, directions, project):
+def left_out(rows: Matrix, directions: Matrix, project: Project) -> float:
     """Mean of the squared lengths outside the directions."""
-    return np.mean(np.square(rows).sum(1) - np.square(project(rows, directions)).sum(1))
+    return float(np.mean(np.square(rows).sum(1) - np.square(project(rows, directions)).sum(1)))
 
 
-def principal_axes(rows, directions, project):
+def principal_axes(rows: Matrix, directions: Matrix, project: Project) -> tuple[Matrix, Matrix]:
     """Variances of the rows along their principal axes within the directions, largest first, and these axes.
 
     By orthogonal iteration, nearly: LAPACK's eigenvalues wake the threads of a BLAS, which spin on
@@ -101,16 +112,17 @@ def principal_axes(rows, directions, project):
     return np.maximum(np.abs(np.diagonal(lengths)), 1e-30), axes
 
 
-def least_distortion(leading, total, bits):
+def least_distortion(leading: Matrix, total: float, bits: float) -> float:
     """Mean squared error of so many bits for a normal vector of these leading variances (water-filling)."""
     counts = np.arange(1, len(leading) + 1)
     levels = np.exp2((np.cumsum(np.log2(leading)) - 2 * bits) / counts)
     count = max(1, int(np.sum(levels < leading)))
-    return count * levels[count - 1] + max(0.0, total - np.sum(leading[:count]))
+    return float(count * levels[count - 1] + max(0.0, total - np.sum(leading[:count])))
 
 
-def evened(directions):
+def evened(directions: Matrix) -> Matrix:
     """Other axes of the same space, along which variances are alike: integers of one unit lose less of them."""
     n_directions = directions.shape[1]
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(n_directions, n_directions)))[0]
-    return directions @ rotation.astype(directions.dtype)
+    turned: Matrix = directions @ rotation.astype(directions.dtype)
+    return turned

@@ -1,3 +1,7 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
 class Integers:
     n_obs: int
     n_features: int
@@ -13,3 +17,4 @@ class Integers:
     @property
     def span(self) -> int: ...
     def share_needed(self) -> float: ...
+    def set_directions(self, directions: NDArray[Any]) -> None: ...

@@ -1,6 +1,4 @@
 """The integer scan of a set of observations: integers, bounds and what they cost in memory."""
-import numpy as np
-
 from cython.parallel cimport parallel, threadid
 from libc.math cimport sqrt
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t
@@ -9,6 +7,8 @@ from libc.string cimport memcpy, memset
 from .kernels cimport VQ_FLOAT64, vq_code_book, vq_kernels, vq_obs, vq_scratch
 from .memory cimport vq_allocate, vq_release, vq_take
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
+
+import numpy as np
 
 # Integers, bounds and snapshots of a fit take at most the memory of the observations, and at
 # most this.

@@ -8,7 +8,7 @@ cimport numpy as cnp
 
 from .additive cimport vq_additive_kernels, vq_additive_of
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
-from .nearest cimport kernels_of, view_obs
+from .machine cimport kernels_of, view_obs
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
 cnp.import_array()

@@ -9,8 +9,8 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
+from .machine cimport kernels_of, view_obs
 from .memory cimport vq_take
-from .nearest cimport kernels_of, view_obs
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
 import numpy as np

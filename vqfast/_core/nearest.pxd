@@ -23,10 +23,6 @@ cdef struct Assignment:
     bint check_finite
 
 
-cdef bint view_obs(cnp.ndarray obs, vq_obs *view)
-cdef const vq_kernels *kernels_of(isa) except NULL
-
-
 cdef class Nearest:
     cdef readonly cnp.ndarray array
     cdef vq_obs obs

@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64
-from .nearest cimport kernels_of
+from .machine cimport kernels_of
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
 import numpy as np

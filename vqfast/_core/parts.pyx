@@ -7,9 +7,10 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t
 cimport numpy as cnp
 
 from .kernels cimport vq_code_book, vq_obs, vq_scratch, vq_typed_kernels
+from .machine cimport view_obs
 from .memory cimport vq_allocate, vq_release, vq_take
 from .nearest cimport (
-    DIRECT_OBS_LANES, LANES_LIMIT, WORK_PER_SIGNAL_CHECK, WORK_PER_THREAD, Assignment, Nearest, view_obs,
+    DIRECT_OBS_LANES, LANES_LIMIT, WORK_PER_SIGNAL_CHECK, WORK_PER_THREAD, Assignment, Nearest,
 )
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_stop, \
     vq_team_stopped, vq_team_threads

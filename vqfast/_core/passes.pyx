@@ -6,7 +6,7 @@ from libc.math cimport INFINITY
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs, vq_typed_kernels
-from .nearest cimport kernels_of, view_obs
+from .machine cimport kernels_of, view_obs
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 
 cnp.import_array()

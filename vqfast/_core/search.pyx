@@ -9,8 +9,8 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
+from .machine cimport kernels_of, view_obs
 from .memory cimport vq_take
-from .nearest cimport kernels_of, view_obs
 from .packed_codes cimport (
     PackedCodes, VQ_CHUNK, VQ_SEARCH_TILE, vq_chunk_hit, vq_lane_hit, vq_query, vq_search,
     vq_search_kernels, vq_search_scratch,

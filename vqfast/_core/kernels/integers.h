@@ -25,9 +25,9 @@
  * cannot win. The others are hits: their distances are computed in float32, by differences of y
  * and z, off by at most (d + 8) u relative and 2 u (|y| + Z). Where that leaves a doubt the
  * double formula decides. Integers of 16 bits stand in for y there, and so do bytes with a second
- * plane of them, s / 254 a unit, and with directions (below) a plane of 16 bits: that halves what is read from memory, which bounds the rounds of a
- * fit, and the distances may be off by what they leave of y, some 1e-4 |y|. (With bytes alone, 1e-2
- * |y|, isotropic data took a fifth longer.)
+ * plane of them, s / 254 a unit, and with directions (below) a plane of 16 bits: that halves what
+ * is read from memory, which bounds the rounds of a fit, and the distances may be off by what they
+ * leave of y, some 1e-4 |y|. (With bytes alone, 1e-2 |y|, isotropic data took a fifth longer.)
  *
  * Directions in front
  * -------------------
@@ -75,11 +75,11 @@ enum {
 
 /* The directions that the integers are of. */
 typedef struct {
-    ptrdiff_t n;       /* 0: the integers are those of the features */
+    ptrdiff_t n;         /* 0: the integers are those of the features */
     ptrdiff_t n_columns; /* n + 1 up to a multiple, those from n on are 0 */
-    float *columns;    /* (n_features, n_columns) B */
-    float error;       /* e */
-    float margin;      /* m */
+    float *columns;      /* (n_features, n_columns) B */
+    float error;         /* e */
+    float margin;        /* m */
 } vq_integers_directions;
 
 /* A code book in integers. Position p of the vectors holds code order[p], so that near codes
