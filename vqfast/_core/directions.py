@@ -53,14 +53,9 @@ def leading_directions(obs: Matrix, n_codes: int, project: Project) -> Matrix | 
     return None
 
 
-def some_directions(obs: Matrix) -> Matrix | None:
-    """Up to 15 directions that any finite observations can be looked at from, for tests."""
-    obs = obs.reshape(len(obs), -1)
-    with np.errstate(all="ignore"):
-        sample = obs[:256] - obs[:256].mean(0)
-        if not np.isfinite(np.sum(sample**2)):
-            return None
-        return evened(np.linalg.qr(np.linalg.svd(sample)[2][:15].T)[0])
+def some_directions(n_features: int) -> Matrix:
+    """Up to 15 directions, whatever the observations are, for tests."""
+    return evened(np.eye(n_features, min(n_features, 15)))
 
 
 def subspace(

@@ -184,7 +184,7 @@ cdef class Nearest:
         if not self.with_directions:
             return None
         if self.forced:
-            return some_directions(self.array)
+            return some_directions(self.n_features) if self.n_features else None
         if self.rounds <= 2 or self.n_features < DIRECTIONS_FEATURES or self.n_obs < DIRECTIONS_OBS:
             return None
         return leading_directions(self.array, self.n_codes, self.project)
