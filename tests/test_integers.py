@@ -134,11 +134,11 @@ def test_directions_where_few_hold_nearly_all(power, n_features, n_directions, i
     """Variances of 1/i^power along the axes of a rotation."""
     rotation = np.linalg.qr(rng.normal(size=(n_features, n_features)))[0]
     deviations = np.arange(1, n_features + 1) ** (-power / 2)
-    obs = (rng.normal(size=(6000, n_features)) * deviations @ rotation + rng.normal(size=n_features)).astype(dtype)
-    start = obs[rng.choice(6000, 400, replace=False)]
-    found, book, search = trajectory(obs, start, 6, integer_isa, workers=2)
+    obs = (rng.normal(size=(9000, n_features)) * deviations @ rotation + rng.normal(size=n_features)).astype(dtype)
+    start = obs[rng.choice(9000, 450, replace=False)]
+    found, book, search = trajectory(obs, start, 5, integer_isa, workers=2)
     assert search.integers.n_directions == n_directions
-    expected, expected_book, _ = trajectory(obs, start, 6, path="panels", workers=2)
+    expected, expected_book, _ = trajectory(obs, start, 5, path="panels", workers=2)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(book, expected_book)
 
@@ -173,11 +173,17 @@ def test_codes_that_differ_outside_the_directions(outside, integer_isa, dtype, r
         book[::3] += outside * rng.normal(size=40)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1e-15, 0), (1e15, 0), (1, 1e6)])
+def test_directions_of_any_scale_and_offset(scale, offset, integer_isa, rng):
+    obs = scale * decaying(9000, 200, np.dtype("f8"), rng) + offset
+    assert Nearest(obs, 500, 1, integer_isa, rounds=5).integers.n_directions == 31
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
 def test_no_directions_of_what_is_not_finite(bad, integer_isa, rng):
     obs = decaying(5000, 200, np.dtype("f4"), rng)
     obs[::3, 5] = bad
-    assert Nearest(obs, 100, 1, integer_isa, rounds=5).integers.n_directions == 0
+    assert Nearest(obs, 1000, 1, integer_isa, rounds=5).integers.n_directions == 0
 
 
 def test_without_room_for_bounds(integer_isa, rng):

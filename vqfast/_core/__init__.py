@@ -4,13 +4,15 @@
 
     _assign, _kmeans, ..., _lvq  public modules: validated arrays come down
         |
-    lloyd ──► passes ──► nearest      extents of the observations, distances to one code word
-    lloyd ──► nearest ◄── lvq         drivers: scratch, blocks, threads, signals; means of sums;
-                 |                    runs of online steps
-    least_squares ──► additive ──► nearest   sums of code words: tables, search, normal equations
+    lloyd ──► passes                  drivers: scratch, blocks, threads, signals; means of sums;
+    lloyd ──► tiles                   fits of few features
+    lloyd, parts ──► nearest          the nearest code words; the codes of all parts of product codes
+    nearest ──► integers, directions  the scan in integers, and what it may look at
+    least_squares ──► additive        sums of code words: tables, search, normal equations
     search ──► packed_codes           the nearest codes of queries
-    parts ──► nearest                 the codes of all parts of product codes
+    lvq                               runs of online steps
                  |
+    machine                           instruction set, compiler, threads; arrays as kernels see them
     team.h, team.pxd                  how threads share a job and end it
     kernels.pxd (the contract as Cython sees it)
                  |

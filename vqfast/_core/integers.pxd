@@ -138,6 +138,7 @@ cdef class Integers:
     cdef Py_ssize_t n_rounds
     cdef IntegersRound round
 
+    cdef int set_directions(self, directions, double error) except -1
     cdef void plan_bounds(self, Py_ssize_t left, bint forced) noexcept
     cdef Py_ssize_t second_bytes(self) noexcept nogil
     cdef Py_ssize_t layout(self, char *base) noexcept

@@ -2,6 +2,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+def skew_of(directions: NDArray[Any]) -> float: ...
+
 class Integers:
     n_obs: int
     n_features: int
@@ -17,4 +19,3 @@ class Integers:
     @property
     def span(self) -> int: ...
     def share_needed(self) -> float: ...
-    def set_directions(self, directions: NDArray[Any]) -> None: ...

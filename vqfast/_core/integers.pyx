@@ -16,10 +16,13 @@ cdef Py_ssize_t KEPT_BYTES = 1 << 31
 # Snapshots: more than these change little, and below three the bounds age too fast.
 cdef Py_ssize_t MOST_SLOTS = 14
 cdef Py_ssize_t LEAST_SLOTS = 3
-# As many must be left for a second plane of bytes. Observations of fewer features are read from
+# As many must be left for a second plane. Observations of fewer features are read from
 # memory as fast as two planes are put together (384 features: 10 % less with them; 32: 18 % more).
 cdef Py_ssize_t SECOND_SLOTS = 7
 cdef Py_ssize_t SECOND_FEATURES = 256
+# Directions are orthonormal but for the roundings of float32; the proof needs less than 1.
+cdef double MOST_SKEW = 1e-3
+cdef double UNIT_ROUNDING = 2.0 ** -24
 # Groups of code words that one thread packs at a time.
 cdef Py_ssize_t PACK_STEP = 8
 # Elements of the code book that a second thread is worth.
@@ -32,31 +35,34 @@ cdef Py_ssize_t positions_of(Py_ssize_t n_codes) noexcept:
     return (n_codes + width - 1) // width * width
 
 
+def skew_of(directions):
+    """|B'B - I| of the columns B, rounded to float32, without the threads of a BLAS."""
+    wide = directions.T.astype(np.float32, order="C").astype(float)
+    return np.linalg.norm(np.einsum("ij,kj->ik", wide, wide) - np.eye(len(wide)))
+
+
 cdef class Integers:
     """One set of observations for the integer scan.
 
     For a fit (rounds above 2) it keeps the integers of the observations, and the bounds if they
     and the snapshots of the code book take no more memory than the observations all together;
-    otherwise integers are made anew in the scratch of the workers. A second plane of bytes, for
+    otherwise integers are made anew in the scratch of the workers. A second plane, for
     distances in place of the observations, is kept if it fits, too.
     """
 
     def __dealloc__(self):
         vq_release(self.memory, self.n_bytes)
 
-    def set_directions(self, directions):
+    cdef int set_directions(self, directions, double error) except -1:
         """Columns, and how far what they see may be off (integers.h)."""
         cdef vq_integers_directions *known = &self.book.directions
         cdef float[:, ::1] columns = np.zeros((self.n_features, known.n_columns), np.float32)
-        rounded = np.asarray(columns)[:, :known.n]
-        rounded[...] = directions
+        np.asarray(columns)[:, :known.n] = directions
         memcpy(known.columns, &columns[0, 0], 4 * self.n_features * known.n_columns)
-        wide = rounded.T.astype(float, order="C")
-        products = np.einsum("ij,kj->ik", wide, wide)  # without the threads of a BLAS
-        cdef double unit = 2.0 ** -24, error = np.linalg.norm(products - np.eye(known.n))
-        error += (VQ_INTEGERS_CHUNK + self.n_features / VQ_INTEGERS_CHUNK + 2) * unit * sqrt(known.n_columns)
+        error += (VQ_INTEGERS_CHUNK + self.n_features / VQ_INTEGERS_CHUNK + 2) * UNIT_ROUNDING * sqrt(known.n_columns)
         known.error = error * 1.01
-        known.margin = (3 * error + 2 * (self.n_features + 8) * unit) * 1.01
+        known.margin = (3 * error + 2 * (self.n_features + 8) * UNIT_ROUNDING) * 1.01
+        return 0
 
     cdef void plan_bounds(self, Py_ssize_t left, bint forced) noexcept:
         """The narrowest span whose bounds fit so many bytes, and a second plane if that fits, too."""
@@ -273,7 +279,8 @@ cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n
     """An Integers for up to n_codes code words; block_rows is a multiple of 16.
 
     With directions, orthonormal columns (n_features, fewer than VQ_INTEGERS_MAPPED) or None, the
-    integers are of what they see. forced is for tests: bounds are kept whatever they cost.
+    integers are of what they see; columns that are not are left out. forced is for tests: bounds are
+    kept whatever they cost.
     """
     cdef Integers self = Integers.__new__(Integers)
     cdef Py_ssize_t itemsize = 8 if obs_type == VQ_FLOAT64 else 4, left, seen
@@ -283,10 +290,13 @@ cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n
     self.n_obs, self.n_features, self.n_codes = n_obs, n_features, n_codes
     self.block_rows, self.workers = block_rows, workers
     seen = n_features
-    if directions is not None:
-        self.book.directions.n = directions.shape[1]
-        seen = self.book.directions.n + 1
-        self.book.directions.n_columns = (seen + VQ_INTEGERS_COLUMNS - 1) // VQ_INTEGERS_COLUMNS * VQ_INTEGERS_COLUMNS
+    skew = 0.0 if directions is None else skew_of(directions)
+    if directions is None or not skew < MOST_SKEW:  # nor where it is NaN
+        directions = None
+    else:
+        seen = directions.shape[1] + 1
+        columns = (seen + VQ_INTEGERS_COLUMNS - 1) // VQ_INTEGERS_COLUMNS * VQ_INTEGERS_COLUMNS
+        self.book.directions.n, self.book.directions.n_columns = seen - 1, columns
     self.book.n_quads = (seen + self.kernels.quad - 1) // self.kernels.quad
     self.book.span = 1
     left = budget - n_obs * (4 * self.book.n_quads + 20 + 4 * (directions is not None))
@@ -299,5 +309,5 @@ cdef Integers new_integers(const vq_kernels *kernels, int obs_type, Py_ssize_t n
         raise MemoryError
     self.layout(self.memory)
     if directions is not None:
-        self.set_directions(directions)
+        self.set_directions(directions, skew)
     return self

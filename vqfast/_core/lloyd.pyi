@@ -9,7 +9,13 @@ class Means:
     n_empty: int
     def __init__(self, search: Nearest, weights: NDArray[np.float64] | None = None) -> None: ...
     def forget(self) -> None: ...
-    def update(self, codes: NDArray[np.int32], code_book: NDArray[np.float64], members: NDArray[np.bool_]) -> int: ...
+    def update(
+        self,
+        codes: NDArray[np.int32],
+        code_book: NDArray[np.float64],
+        members: NDArray[np.bool_],
+        all_means: bool = True,
+    ) -> int: ...
 
 def lloyd(
     search: Nearest,

@@ -327,18 +327,19 @@ cdef class Means:
         for k in range(n_codes):
             self.set_mean(k, code_book + k * d)
 
-    def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members):
+    def update(self, cnp.ndarray codes, cnp.ndarray code_book, cnp.ndarray members, bint all_means=True):
         """Move the rows of code_book (float64, C order, in place) to the means of their members.
 
         Rows without members stay (as float32 where the observations are); members (bool, n_codes)
-        says which have some. Returns the number of those without.
+        says which have some. Without all_means code_book is what the last update left, and only
+        the means that change are computed. Returns the number of those without.
         """
         cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)
         cdef const int32_t *codes_data = <const int32_t *>cnp.PyArray_DATA(codes)
         cdef double *words = <double *>cnp.PyArray_DATA(code_book)
         cdef cnp.npy_bool *flags = <cnp.npy_bool *>cnp.PyArray_DATA(members)
         with nogil:
-            self.run(codes_data, n_codes, True, words)
+            self.run(codes_data, n_codes, all_means, words)
         for k in range(n_codes):
             flags[k] = self.totals[k] > 0
         return self.n_empty

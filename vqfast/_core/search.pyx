@@ -12,7 +12,7 @@ from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
 from .machine cimport kernels_of, view_obs
 from .memory cimport vq_take
 from .packed_codes cimport (
-    PackedCodes, VQ_CHUNK, VQ_SEARCH_TILE, vq_chunk_hit, vq_lane_hit, vq_query, vq_search,
+    PackedCodes, VQ_CHUNK, VQ_CODE_PAIRS, VQ_PRODUCT, VQ_SEARCH_TILE, vq_chunk_hit, vq_lane_hit, vq_query, vq_search,
     vq_search_kernels, vq_search_scratch,
 )
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
@@ -116,14 +116,15 @@ cdef class CodeSearch(PackedCodes):
         cdef vq_search *job = &plan.job
         cdef Py_ssize_t most = GROUP, n_queries = plan.n_queries, per_query
         cdef double ns_row = NS_PLAIN * self.n_books, ns
+        cdef int form = 0 if self.job.element == VQ_CODE_PAIRS and self.job.books.kind == VQ_PRODUCT else 1
         job[0] = self.job
         job.k = min(k, self.n)
         job.capacity = job.k + max(<Py_ssize_t>924, job.k)
         plan.n_chunks = (self.n + VQ_CHUNK - 1) // VQ_CHUNK
         if not job.filtered:
             most = 4
-        elif self.kernels.most_each[job.element] >= n_queries:
-            ns_row = self.kernels.ns_each[job.element] * job.n_rows
+        elif self.kernels.most_each[form] >= n_queries:
+            ns_row = self.kernels.ns_each[form] * job.n_rows
         elif n_queries > 1:
             most = self.kernels.lanes
             ns_row = NS_LANES * job.n_rows / min(most, n_queries)

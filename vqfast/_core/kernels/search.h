@@ -173,9 +173,11 @@ typedef struct {
 
 /* The table of one instruction set. */
 struct vq_search_kernels {
-    ptrdiff_t lanes;        /* queries that the filter takes at once where it takes a group */
-    ptrdiff_t most_each[2]; /* of VQ_CODE_PAIRS, VQ_CODE_BYTES: groups up to this many are filtered one by one */
-    double ns_each[2];      /* nanoseconds that this takes for a byte of a code */
+    ptrdiff_t lanes; /* queries that the filter takes at once where it takes a group */
+    /* Of VQ_PRODUCT of VQ_CODE_PAIRS, and of all else: groups up to this many are filtered one by
+     * one, and the nanoseconds that this takes for a byte of a code. */
+    ptrdiff_t most_each[2];
+    double ns_each[2];
 
     /* columns (as in vq_search_books) of one book of d features. */
     void (*pack_columns)(const void *words, int words_type, ptrdiff_t n_codes, ptrdiff_t d, ptrdiff_t n_entries,

@@ -106,13 +106,32 @@ INLINE void take_hits(const vq_search *job, const vq_search_codes *codes, vq_que
     take_listed(job, codes, query, kind, element, ids, n);
 }
 
+/* Codes of four bits without the byte of a norm: filter_pairs is for these. */
+INLINE int is_pairs(const vq_search *job) { return job->element == VQ_CODE_PAIRS && job->books.kind == VQ_PRODUCT; }
+
 /* Whether the filter of one query has a table for each code of four bits, none for their pairs. */
 INLINE int is_split(const vq_search *job)
 {
 #ifdef FILTER_PAIRS
-    return job->element == VQ_CODE_PAIRS && job->books.kind == VQ_PRODUCT;
+    return is_pairs(job);
 #else
     (void)job;
+    return 0;
+#endif
+}
+
+/* The filter for one query. */
+INLINE ptrdiff_t filter_one(const vq_search *job, const vq_query *query, const uint8_t *chunks, ptrdiff_t first,
+                            ptrdiff_t last, vq_chunk_hit *hits)
+{
+#if defined(FILTER_PAIRS)
+    if (is_split(job))
+        return filter_pairs(query->bytes, job->n_rows, query->limit, chunks, first, last, hits);
+#endif
+#if defined(FILTER_BYTES)
+    return filter_bytes(query->bytes, job->n_rows, query->limit, chunks, first, last, hits);
+#else
+    (void)job, (void)query, (void)chunks, (void)first, (void)last, (void)hits;
     return 0;
 #endif
 }
@@ -128,15 +147,7 @@ static void search_each(const vq_search *job, const vq_search_codes *codes, vq_q
                 search_plain(job, codes, query, c, end);
                 continue;
             }
-            ptrdiff_t n = 0;
-#ifdef FILTER_PAIRS
-            if (is_split(job))
-                n = filter_pairs(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
-            else
-#endif
-#ifdef FILTER_BYTES
-                n = filter_bytes(query->bytes, job->n_rows, query->limit, codes->chunks, c, end, hits);
-#endif
+            const ptrdiff_t n = filter_one(job, query, codes->chunks, c, end, hits);
             if (job->books.kind == VQ_SUM && job->element == VQ_CODE_BYTES)
                 take_hits(job, codes, query, VQ_SUM, VQ_CODE_BYTES, hits, n);
             else if (job->books.kind == VQ_SUM)
@@ -196,7 +207,7 @@ static int choose_pass(const vq_search *job, ptrdiff_t n_queries)
 {
     if (!job->filtered)
         return PASS_PLAIN;
-    if (n_queries <= (job->element == VQ_CODE_PAIRS ? EACH_PAIRS : EACH_BYTES))
+    if (n_queries <= (is_pairs(job) ? EACH_PAIRS : EACH_BYTES))
         return PASS_EACH;
     return n_queries > 1 ? PASS_LANES : PASS_PLAIN;
 }

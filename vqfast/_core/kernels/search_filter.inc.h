@@ -1,6 +1,6 @@
 /* The filter of the search: saturated sums of bytes against a limit. */
 
-/* ---- one query, its tables in registers ------------------------------------------------
+/* ---- one query, a table for it in registers or in the nearest cache ---------------------
  *
  * Where a chunk has a code that passes, its masks are kept. They are always stored and the
  * count goes on by a condition: no branch to mispredict. */
