@@ -37,18 +37,19 @@ def leading_directions(obs: Matrix, n_codes: int, project: Project) -> Matrix | 
         sample = sample - sample.mean(0)
         sample = (sample / np.max(np.abs(sample), initial=0)).astype("f4")
         seen, held = np.ascontiguousarray(sample[::2]), np.ascontiguousarray(sample[1::2])
-        total = np.mean(np.square(held).sum(1))
         for n_directions in CHOICES:
-            directions = subspace(seen, n_directions + 1, project, 1)
-            if directions is None or not left_out(held, directions, project) < (1 - LEAST_SHARE) * total:
-                return None
-            directions = subspace(seen, n_directions + 1, project, 2, directions)
-            if directions is None:
+            try:
+                start = orthonormal(np.ascontiguousarray(seen[: n_directions + 1].T), project)
+                directions = refined(seen, start, project)
+                if not left_out(held, directions, project) < (1 - LEAST_SHARE) * mean_sq_norm(held):
+                    return None
+                directions = refined(seen, refined(seen, directions, project), project)
+            except np.linalg.LinAlgError:  # the sample does not span so many
                 return None
             # 2 |rest of x| |rest of c|: a code word is a mean of n_obs / n_codes observations.
             blur = 2 * left_out(held, directions, project) * np.sqrt(n_codes / len(obs))
             variances, axes = principal_axes(seen, directions, project)
-            if blur < MOST_BLUR * least_distortion(variances, np.mean(np.square(seen).sum(1)), np.log2(n_codes)):
+            if blur < MOST_BLUR * least_distortion(variances, mean_sq_norm(seen), np.log2(n_codes)):
                 turns = np.zeros(axes.shape, "f4")
                 turns[:, :n_directions] = evened(axes[:, :n_directions])
                 return project(directions, turns)[:, :n_directions]
@@ -60,21 +61,13 @@ def some_directions(n_features: int) -> Matrix:
     return evened(np.eye(n_features, min(n_features, 15)))
 
 
-def subspace(
-    rows: Matrix, n_columns: int, project: Project, n_rounds: int, columns: Matrix | None = None
-) -> Matrix | None:
-    """Leading directions of the rows by subspace iteration; None where they do not span so many."""
-    across = np.ascontiguousarray(rows.T)
-    if columns is None:
-        columns = orthonormal(across[:, :n_columns], project)
-    for _ in range(n_rounds):
-        if columns is not None:
-            columns = orthonormal(project(across, project(rows, columns)), project)
-    return columns
+def refined(rows: Matrix, directions: Matrix, project: Project) -> Matrix:
+    """Directions nearer to the leading ones of the rows: a step of subspace iteration."""
+    return orthonormal(project(np.ascontiguousarray(rows.T), project(rows, directions)), project)
 
 
-def orthonormal(columns: Matrix, project: Project) -> Matrix | None:
-    """Orthonormal columns of the same span, or None where they are not independent.
+def orthonormal(columns: Matrix, project: Project) -> Matrix:
+    """Orthonormal columns of the same span; LinAlgError where they are not independent.
 
     By Cholesky factors of their inner products, first of shifted ones: float32 products of
     columns that are nearly dependent are not positive definite.
@@ -82,17 +75,18 @@ def orthonormal(columns: Matrix, project: Project) -> Matrix | None:
     for shift in (1e-4, 1e-5, 0):
         columns = columns / np.sqrt(np.square(columns).sum(0))
         products = project(np.ascontiguousarray(columns.T), columns).astype(float)
-        try:
-            factor = np.linalg.cholesky(products + shift * np.eye(len(products)))
-        except np.linalg.LinAlgError:
-            return None
+        factor = np.linalg.cholesky(products + shift * np.eye(len(products)))
         columns = project(columns, np.ascontiguousarray(np.linalg.inv(factor).T, "f4"))
-    return columns if np.isfinite(columns).all() else None
+    return columns
+
+
+def mean_sq_norm(rows: Matrix) -> float:
+    return float(np.mean(np.square(rows).sum(1)))
 
 
 def left_out(rows: Matrix, directions: Matrix, project: Project) -> float:
     """Mean of the squared lengths outside the directions."""
-    return float(np.mean(np.square(rows).sum(1) - np.square(project(rows, directions)).sum(1)))
+    return mean_sq_norm(rows) - mean_sq_norm(project(rows, directions))
 
 
 def principal_axes(rows: Matrix, directions: Matrix, project: Project) -> tuple[Matrix, Matrix]:

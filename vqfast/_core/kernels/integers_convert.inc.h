@@ -48,16 +48,22 @@ INLINE float unit_of(float longest, float norm)
 #define SECOND_PARTS 254.0f
 INLINE float second_unit(float unit) { return unit * (1 / SECOND_PARTS); }
 
-/* Some of sixteen integers. */
+/* Some of sixteen integers of 16 bits. */
+INLINE void store_wide(int16_t *p, ptrdiff_t n, w16i integers)
+{
+    int16_t all[VECTOR];
+    wi_store_i16(n < VECTOR ? all : p, integers);
+    if (n < VECTOR)
+        memcpy(p, all, (size_t)n * sizeof *all);
+}
+
+/* Some of sixteen integers of a quad's size. */
 INLINE void store_integers(void *p, ptrdiff_t n, w16i integers)
 {
 #if defined(__AVX512VNNI__)
     _mm_mask_storeu_epi8(p, (__mmask16)(n < VECTOR ? (1u << n) - 1 : 0xffff), _mm512_cvtepi32_epi8(integers));
 #else
-    int16_t all[VECTOR];
-    wi_store_i16(n < VECTOR ? all : p, integers);
-    if (n < VECTOR)
-        memcpy(p, all, (size_t)n * sizeof *all);
+    store_wide(p, n, integers);
 #endif
 }
 
@@ -123,6 +129,12 @@ enum { PROJECT_ROWS = 4, PROJECT_VECTORS = 1 };
 INLINE ptrdiff_t n_seen(const vq_integers_directions *directions, ptrdiff_t n_features)
 {
     return directions->n ? directions->n + 1 : n_features;
+}
+
+/* Of an observation, in the second plane. */
+INLINE ptrdiff_t bytes_of_second(const vq_integers_book *integers, ptrdiff_t d)
+{
+    return integers->directions.n ? d * (ptrdiff_t)sizeof(int16_t) : 4 * integers->n_quads;
 }
 
 /* mapped[r] = B'y[r] of eight vectors, B being (d, n_columns). */
@@ -197,14 +209,11 @@ static float to_wide_integers(const float *y, ptrdiff_t n, float unit, int16_t *
     w16 sq_error = w_set(0);
     for (ptrdiff_t j = 0; j < n; j += VECTOR) {
         const ptrdiff_t left = n - j < VECTOR ? n - j : VECTOR;
-        int16_t all[VECTOR];
         const w16 value = w_load_first(y + j, left);
         w16i integer = wi_max(wi_min(wi_round(w_mul(value, inverse)), wi_set(INT16_MAX)), wi_set(-INT16_MAX));
         const w16 error = w_fnma(w_from_int(integer), back, value);
         sq_error = w_fma(error, error, sq_error);
-        wi_store_i16(left < VECTOR ? all : wide + j, integer);
-        if (left < VECTOR)
-            memcpy(wide + j, all, (size_t)left * sizeof *all);
+        store_wide(wide + j, left, integer);
     }
     return w_sum(sq_error);
 }
@@ -218,7 +227,7 @@ INLINE float rounding_of_planes(float sq_error, float unit, ptrdiff_t d)
 /* Observation i, of which nothing is known but that it is to be decided in double. */
 static void quantize_none(ptrdiff_t d, const vq_integers_book *integers, ptrdiff_t i, vq_integers_rows *rows)
 {
-    const ptrdiff_t n_bytes = 4 * integers->n_quads, second_bytes = integers->directions.n ? 2 * d : n_bytes;
+    const ptrdiff_t n_bytes = 4 * integers->n_quads, second_bytes = bytes_of_second(integers, d);
     memset(rows->quads + i * n_bytes, OFFSET, (size_t)n_bytes);
     if (rows->second)
         memset(rows->second + i * second_bytes, 0, (size_t)second_bytes);

@@ -74,7 +74,7 @@ INLINE void TYPED(integers_prefetch)(const vq_obs *obs, const vq_code_book *book
                                      const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t code)
 {
     const ptrdiff_t d = book->n_features, n_bytes = 4 * integers->n_quads;
-    const ptrdiff_t second_bytes = integers->directions.n ? 2 * d : n_bytes;
+    const ptrdiff_t second_bytes = bytes_of_second(integers, d);
     const char *x = (const char *)TYPED(row)(obs, i);
     if (holds_features(integers, rows)) {
         for (ptrdiff_t j = 0; j < n_bytes; j += 64)
