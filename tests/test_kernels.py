@@ -1,6 +1,7 @@
 """Every kernel, on every instruction set and path, against its twin: to the last bit."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -301,9 +302,25 @@ def test_assign_parts(isa, dtype, workers, code_dtype, rng):
             np.testing.assert_array_equal(codes, np.transpose(expected))
 
 
-def test_assign_parts_refuses_what_is_not_finite(isa, dtype, workers, rng):
-    books = [rng.normal(size=(40, 4)), rng.normal(size=(40, 4))]
-    for value in (np.nan, np.inf, -np.inf):
-        obs = rng.normal(size=(3000, 8)).astype(dtype)
-        obs[2345, 6] = value
-        assert not assign_parts(obs, books, np.empty((3000, 2), dtype=np.uint8), workers, isa)
+@pytest.mark.parametrize("n_codes", [2, 40, 256])
+@pytest.mark.parametrize("n_features", [1, 4, 8, 16])
+def test_assign_parts_refuses_what_is_not_finite(isa, dtype, n_codes, n_features, workers, rng):
+    books = [rng.normal(size=(n_codes, n_features)), rng.normal(size=(n_codes, n_features))]
+    for n_obs, at in ((1, 0), (9, 8), (3000, 2345)):
+        good = rng.normal(size=(n_obs, 2 * n_features)).astype(dtype)
+        alike = np.repeat(np.concatenate([book[:1] for book in books], axis=1).astype(dtype), n_obs, axis=0)
+        for obs, value in itertools.product((good, alike), (np.nan, np.inf, -np.inf)):
+            obs = obs.copy()
+            obs[at, -1] = value
+            assert not assign_parts(obs, books, np.empty((n_obs, 2), dtype=np.uint8), workers, isa)
+
+
+def test_assign_parts_takes_what_is_finite_and_far(isa, dtype, rng):
+    books = [rng.normal(size=(40, 8)), rng.normal(size=(40, 8))]
+    obs = rng.normal(size=(300, 16)).astype(dtype)
+    obs[7] *= np.finfo(dtype).max / 10  # squares leave double for float64: no finite distance, code 0
+    codes = np.empty((300, 2), dtype=np.uint8)
+    assert assign_parts(obs, books, codes, 1, isa)
+    with np.errstate(over="ignore"):
+        expected = [reference.nearest(obs[:, 8 * m : 8 * m + 8], books[m])[0] for m in range(2)]
+    np.testing.assert_array_equal(codes, np.transpose(expected))

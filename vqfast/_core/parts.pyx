@@ -25,6 +25,8 @@ MOST_FEATURES = LANES_LIMIT
 cdef Py_ssize_t BLOCK_BYTES = 1 << 20
 cdef Py_ssize_t BLOCK_MULTIPLE = 64
 cdef Py_ssize_t BLOCK_ROWS = 2048
+# With more than one code in so many zero, one pass over the part of a block costs less than calls for rows.
+cdef Py_ssize_t MOST_UNSURE = 8
 
 cdef struct Part:
     const vq_code_book *book
@@ -60,17 +62,32 @@ cdef Py_ssize_t layout(Job *job, Py_ssize_t widest, int workers, char *base) noe
     return cursor - base
 
 
-cdef void write_codes(const Job *job, Py_ssize_t first, Py_ssize_t n, Py_ssize_t m,
+cdef bint finite_row(const Job *job, const vq_obs *part, Py_ssize_t i, Py_ssize_t n_features) noexcept nogil:
+    cdef vq_obs row = part[0]
+    row.data = <const char *>part.data + i * part.row_stride * job.itemsize
+    return job.typed.magnitude(&row, 1, n_features) < INFINITY
+
+
+cdef bint write_codes(const Job *job, const vq_obs *part, Py_ssize_t first, Py_ssize_t n, Py_ssize_t m,
                       const int32_t *found) noexcept nogil:
-    cdef Py_ssize_t i
+    """Write the codes of a part; whether its features are finite.
+
+    An observation without a finite distance has code 0, so only those with that code are read again
+    (reading all of them took 5 % of the time with 8 parts of 16 features).
+    """
+    cdef Py_ssize_t i, n_features = job.parts[m].book.n_features, n_unsure = n // MOST_UNSURE
     cdef uint8_t *narrow = <uint8_t *>job.codes + first * job.n_parts + m
     cdef uint16_t *wide = <uint16_t *>job.codes + first * job.n_parts + m
-    if job.code_size == 1:
-        for i in range(n):
+    for i in range(n):
+        if job.code_size == 1:
             narrow[i * job.n_parts] = <uint8_t>found[i]
-    else:
-        for i in range(n):
+        else:
             wide[i * job.n_parts] = <uint16_t>found[i]
+        if found[i] == 0 and n_unsure >= 0:
+            if not finite_row(job, part, i, n_features):
+                return False
+            n_unsure -= 1
+    return n_unsure >= 0 or job.typed.magnitude(part, n, n_features) < INFINITY
 
 
 cdef void run_blocks(vq_team *team, int worker, const Job *job) noexcept nogil:
@@ -81,14 +98,13 @@ cdef void run_blocks(vq_team *team, int worker, const Job *job) noexcept nogil:
         n = min(job.block_rows, job.n_obs - first)
         rows = part = job.obs
         rows.data = <const char *>rows.data + first * rows.row_stride * job.itemsize
-        if not job.typed.magnitude(&rows, n, job.n_features) < INFINITY:
-            vq_team_stop(team)
-            return
         for m in range(job.n_parts):
             part.data = <const char *>rows.data + job.parts[m].first_feature * rows.feature_stride * job.itemsize
             job.typed.assign[job.parts[m].path](&part, n, job.parts[m].book, job.scratch + worker, 0,
                                                 job.found[worker])
-            write_codes(job, first, n, m, job.found[worker])
+            if not write_codes(job, &part, first, n, m, job.found[worker]):
+                vq_team_stop(team)
+                return
         block = vq_team_next(team, worker)
 
 

@@ -52,9 +52,8 @@ static void pack_sq_norms(vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
     }
 }
 
-/* S of int16.inc.h, or 0 where there is no such filter. */
-static float int16_unit(const vq_code_book *book);
-static void int16_pack(vq_code_book *book, ptrdiff_t first, ptrdiff_t last);
+/* All code words of the lanes path in 16 bits, see int16.inc.h. */
+static void int16_pack(vq_code_book *book);
 
 /* max |c - shift|. Code words that are not finite get the norm inf and do not count; a
  * finite one whose norm overflows makes the result inf. */
@@ -98,7 +97,6 @@ static int pack_scale(vq_code_book *book, int obs_type, int keep)
     book->band_square = (float)(2.04 * 2 * g64);
     book->longest_before = book->longest;
     book->longest = (float)(z * BOUND_UP);
-    book->int16_unit = int16_unit(book);
     return 1;
 }
 
@@ -186,8 +184,8 @@ static void pack_codes(vq_code_book *book, int path, ptrdiff_t first, ptrdiff_t 
     if (path == VQ_LANES) {
         for (ptrdiff_t k = first; k < last; k++)
             packed_row(book, k, -1, book->scores + k * book->n_features);
-        if (book->int16_unit > 0)
-            int16_pack(book, first, last);
+        if (first == 0)
+            int16_pack(book);
     } else if (path == VQ_INTEGERS)
         for (ptrdiff_t k = first; k < last; k++)
             packed_row(book, k, 1, book->rows + k * book->n_features);

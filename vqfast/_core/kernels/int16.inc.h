@@ -6,17 +6,18 @@
  *
  *     score16 = rint(S^2 |z|^2 / 2) - <q, r>
  *
- * is off from S^2 score by at most  |a| S Z + |q| E + 1/2,  a = S y - q, E = sqrt(d) / 2 >= |S z - r|,
- * by Cauchy and Schwarz: <S y, S z> = <q, r> + <a, S z> + <q, S z - r>. No chain leaves int32 while
- * |q| <= 1.4 * 2^15: <q, r> is then below 0.7 * 2^31, and the half norm below 2^29. (An element of
- * q is cut to int16 where it does not fit; a holds the difference.)
+ * is off from S^2 score by at most  A S Z + |q| E + 1/2,  A >= |S y - q| and E >= |S z - r|, by Cauchy
+ * and Schwarz: <S y, S z> = <q, r> + <S y - q, S z> + <q, S z - r>. E is measured when the code words
+ * are packed; A = sqrt(d) / 2, but where an element of q is cut to int16: such an observation goes
+ * through. So does one with |q| > 1.4 * 2^15, and no chain leaves int32: <q, r> is below 0.7 * 2^31,
+ * the half norm below 2^29.
  *
  * The lowest bits of a score are replaced by the code, so the lowest score brings its code, and of
  * equal ones the lowest. This changes it by less than 2^bits. Gaps between scores are computed in
  * float, 2^8 off. So the code of the lowest score is certain if the second lowest is above it by
  * more than
  *
- *     2 (|a| S Z + |q| E + 1 + 2^bits) + 2^8 + S^2 band(y)
+ *     2 (A S Z + |q| E + 1 + 2^bits) + 2^8 + S^2 band(y),    S |y| <= |q| + A
  *
  * which is rounded up. The observations where it is not are collected and, a group at a time,
  * scanned in float32.
@@ -26,146 +27,226 @@
 enum { INT16_MOST_DOUBTFUL = LANE_GROUP / 4 };
 /* So many are decided by the double formula at once: less work than the scan of a group. */
 enum { INT16_MOST_DIRECT = 8 };
+/* Most code words side by side. */
+enum { INT16_WORDS = 2 };
+
+/* The rows of the next group, asked for one by one in the course of a scan: all of them at once
+ * would wait for each other. */
+typedef struct {
+    const char *row;
+    ptrdiff_t step, size; /* in bytes */
+} int16_ahead;
 
 #if defined(__AVX512VNNI__)
 
 /* Features from which on the filter lets few observations through; codes that pay for it. */
 enum { INT16_LEAST_FEATURES = 5, INT16_LEAST_CODES = 32, INT16_MOST_CODES = 16384 };
-/* S, or 0 where the filter is not worth its while. */
-static float int16_unit(const vq_code_book *book)
-{
-    if (book->n_features < INT16_LEAST_FEATURES || book->n_features > VQ_LANES_FEATURES
-        || book->n_codes < INT16_LEAST_CODES || book->n_codes > INT16_MOST_CODES)
-        return 0;
-    const int up = ilogbf(book->longest);
-    const float unit = ldexpf(1, 14 - up);
-    return unit * book->longest <= 32767 ? unit : unit / 2;
-}
 
-/* Codes first ... last - 1 in pairs of features. */
-static void int16_pack(vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
+/* Unit S, or 0 where the filter is not worth its while; then the pairs, E and the half norms. */
+static void int16_pack(vq_code_book *book)
 {
     const ptrdiff_t d = book->n_features, n_pairs = (d + 1) / 2;
-    const float unit = book->int16_unit;
+    book->int16_unit = 0;
+    if (d < INT16_LEAST_FEATURES || d > VQ_LANES_FEATURES || book->n_codes < INT16_LEAST_CODES
+        || book->n_codes > INT16_MOST_CODES)
+        return;
+    float z[VQ_LANES_FEATURES], unit = ldexpf(1, 14 - ilogbf(book->longest));
+    unit = unit * book->longest <= 32767 ? unit : unit / 2;
     const double half_square = 0.5 * book->scale * book->scale * unit * unit;
-    float z[VQ_LANES_FEATURES];
-    for (ptrdiff_t k = first; k < last; k++) {
+    double sq_error = 0;
+    for (ptrdiff_t k = 0; k < book->n_codes; k++) {
         int16_t *pairs = book->pairs + 2 * k * n_pairs;
+        double sum = 0;
         packed_row(book, k, -1, z);
         pairs[2 * n_pairs - 1] = 0;
-        for (ptrdiff_t j = 0; j < d; j++)
-            pairs[j] = (int16_t)rintf(z[j] * unit);
+        for (ptrdiff_t j = 0; j < d; j++) {
+            const float r = rintf(z[j] * unit), error = z[j] * unit - r;
+            pairs[j] = (int16_t)r;
+            sum += (double)error * (double)error;
+        }
+        sq_error = sum > sq_error ? sum : sq_error;
         book->starts[k] = book->sq_norms[k] < INFINITY ? (int32_t)rint(half_square * book->sq_norms[k]) : INT32_MAX;
     }
+    book->int16_unit = unit;
+    book->int16_error = (float)(sqrt(sq_error) * BOUND_UP);
 }
 
-/* q of a group from the columns y, (n_pairs, LANE_GROUP) pairs of features, |a|^2 and |q|^2. */
-INLINE void int16_load(const float *y, const vq_code_book *book, int32_t *pairs, __m512 sq_errors[LANE_VECTORS],
-                       __m512 sq_norms[LANE_VECTORS])
+/* Pairs of features begin, begin + 1 and following, at most eight, of sixteen rows y: vectors of a pair each. */
+INLINE void int16_pairs(const float *y, ptrdiff_t d, ptrdiff_t begin, __m512 unit, __m512i pairs[8])
 {
-    const ptrdiff_t d = book->n_features;
-    const __m512 unit = _mm512_set1_ps(book->int16_unit);
-    const __m512 most = _mm512_set1_ps(INT16_MAX), least = _mm512_set1_ps(INT16_MIN);
-    for (int v = 0; v < LANE_VECTORS; v++) {
-        __m512 sq_error = _mm512_setzero_ps(), sq_norm = _mm512_setzero_ps();
-        for (ptrdiff_t j = 0; j < d; j += 2) {
-            __m512i halves[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-            for (ptrdiff_t h = 0; h < 2 && j + h < d; h++) {
-                const __m512 x = _mm512_mul_ps(_mm512_loadu_ps(y + (j + h) * LANE_GROUP + v * VL), unit);
-                halves[h] = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(x, least), most));
-                const __m512 q = _mm512_cvtepi32_ps(halves[h]), a = _mm512_sub_ps(x, q);
-                sq_error = _mm512_fmadd_ps(a, a, sq_error);
-                sq_norm = _mm512_fmadd_ps(q, q, sq_norm);
-            }
-            const __m512i pair = _mm512_mask_blend_epi16(0xaaaaaaaa, halves[0], _mm512_slli_epi32(halves[1], 16));
-            _mm512_storeu_si512(pairs + j / 2 * LANE_GROUP + v * VL, pair);
-        }
-        sq_errors[v] = sq_error;
-        sq_norms[v] = sq_norm;
+    const __mmask16 kept = d - begin < 16 ? (__mmask16)((1 << (d - begin)) - 1) : 0xffff;
+    __m512i rows[16], twos[8], fours[8];
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++)
+        rows[r] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(kept, y + r * d + begin), unit));
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) /* lanes of 128 bits: pairs 2 l and 2 l + 1 of row r, then of row r + 8 */
+        twos[r] = _mm512_packs_epi32(rows[r], rows[r + 8]);
+    /* Lane l of fours[0 ... 3]: pair 2 l of rows 0 ... 3, 4 ... 7, 8 ... 11, 12 ... 15; of fours[4 ... 7]: pair 2 l
+     * + 1. */
+#pragma GCC unroll 2
+    for (int h = 0; h < 8; h += 4) {
+        const __m512i low01 = _mm512_unpacklo_epi32(twos[h], twos[h + 1]);
+        const __m512i low23 = _mm512_unpacklo_epi32(twos[h + 2], twos[h + 3]);
+        const __m512i high01 = _mm512_unpackhi_epi32(twos[h], twos[h + 1]);
+        const __m512i high23 = _mm512_unpackhi_epi32(twos[h + 2], twos[h + 3]);
+        fours[h / 4] = _mm512_unpacklo_epi64(low01, low23);
+        fours[h / 4 + 2] = _mm512_unpacklo_epi64(high01, high23);
+        fours[h / 4 + 4] = _mm512_unpackhi_epi64(low01, low23);
+        fours[h / 4 + 6] = _mm512_unpackhi_epi64(high01, high23);
+    }
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; odd++) { /* a transposition of 4 x 4 lanes */
+        const __m512i *from = fours + 4 * odd;
+        const __m512i low01 = _mm512_shuffle_i32x4(from[0], from[1], 0x44);
+        const __m512i low23 = _mm512_shuffle_i32x4(from[2], from[3], 0x44);
+        const __m512i high01 = _mm512_shuffle_i32x4(from[0], from[1], 0xee);
+        const __m512i high23 = _mm512_shuffle_i32x4(from[2], from[3], 0xee);
+        pairs[odd] = _mm512_shuffle_i32x4(low01, low23, 0x88);
+        pairs[2 + odd] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
+        pairs[4 + odd] = _mm512_shuffle_i32x4(high01, high23, 0x88);
+        pairs[6 + odd] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
     }
 }
 
-/* The two lowest scores, codes in their lowest bits, of `vectors` vectors of observations.
- * Called with a constant n_pairs for few features, so that q stays in registers. */
-INLINE void int16_scan_of(const int32_t *q, const vq_code_book *book, ptrdiff_t n_pairs, int vectors, __m512i low_bits,
-                          __m512i *best_out, __m512i *second_out)
+/* q of a group of rows y, (n_pairs, LANE_GROUP) pairs of features, and |q|^2; where an element of q is
+ * cut to int16, or y is not a number, the most that there is. Called with a constant d for few features. */
+INLINE void int16_load_of(const float *y, const vq_code_book *book, ptrdiff_t d, int32_t *q,
+                          __m512i sq_norms[LANE_VECTORS])
+{
+    const __m512 unit = _mm512_set1_ps(book->int16_unit);
+    for (int v = 0; v < LANE_VECTORS; v++) {
+        __m512i sq_norm = _mm512_setzero_si512(), lowest = sq_norm, highest = sq_norm;
+        for (ptrdiff_t begin = 0; begin < d; begin += 16) {
+            __m512i pairs[8];
+            int16_pairs(y + v * VL * d, d, begin, unit, pairs);
+#pragma GCC unroll 8
+            for (ptrdiff_t p = 0; p < 8; p++)
+                if (begin + 2 * p < d) {
+                    _mm512_storeu_si512(q + (begin / 2 + p) * LANE_GROUP + v * VL, pairs[p]);
+                    sq_norm = _mm512_dpwssds_epi32(sq_norm, pairs[p], pairs[p]);
+                    lowest = _mm512_min_epi16(lowest, pairs[p]);
+                    highest = _mm512_max_epi16(highest, pairs[p]);
+                }
+        }
+        const __m512i least = _mm512_set1_epi16(INT16_MIN), most = _mm512_set1_epi16(INT16_MAX);
+        const __m512i cut = _mm512_or_si512(_mm512_movm_epi16(_mm512_cmpeq_epi16_mask(lowest, least)),
+                                            _mm512_movm_epi16(_mm512_cmpeq_epi16_mask(highest, most)));
+        sq_norms[v] = _mm512_mask_mov_epi32(sq_norm, _mm512_test_epi32_mask(cut, cut), _mm512_set1_epi32(INT32_MAX));
+    }
+}
+
+INLINE void int16_load(const float *y, const vq_code_book *book, int32_t *q, __m512i sq_norms[LANE_VECTORS])
+{
+    switch (book->n_features) {
+    case 8: int16_load_of(y, book, 8, q, sq_norms); return;
+    case 16: int16_load_of(y, book, 16, q, sq_norms); return;
+    default: int16_load_of(y, book, book->n_features, q, sq_norms);
+    }
+}
+
+/* Code words k ... k + n_words - 1 against `vectors` vectors of observations: their two lowest scores
+ * so far, codes in the lowest bits. */
+INLINE void int16_compare(const int32_t *q, const vq_code_book *book, ptrdiff_t k, int n_words, ptrdiff_t n_pairs,
+                          int vectors, __m512i low_bits, __m512i *best, __m512i *second)
+{
+    __m512i score[INT16_WORDS][LANE_VECTORS];
+    for (int w = 0; w < n_words; w++)
+        for (int v = 0; v < vectors; v++)
+            score[w][v] = _mm512_set1_epi32(book->starts[k + w]);
+#pragma GCC unroll 8
+    for (ptrdiff_t j = 0; j < n_pairs; j++)
+        for (int w = 0; w < n_words; w++) {
+            int32_t pair;
+            memcpy(&pair, book->pairs + 2 * ((k + w) * n_pairs + j), sizeof pair);
+            const __m512i r = _mm512_set1_epi32(pair);
+            for (int v = 0; v < vectors; v++)
+                score[w][v] = vi_dot(score[w][v], _mm512_loadu_si512(q + j * LANE_GROUP + v * VL), r);
+        }
+    const __m512i first = _mm512_set1_epi32((int)k);
+    for (int w = 0; w < n_words; w++) {
+        const __m512i code = _mm512_add_epi32(first, _mm512_set1_epi32(w));
+        for (int v = 0; v < vectors; v++) {
+            score[w][v] = _mm512_ternarylogic_epi32(score[w][v], low_bits, code, 0xb8); /* low_bits ? code : score */
+            second[v] = _mm512_min_epi32(second[v], _mm512_max_epi32(score[w][v], best[v]));
+            best[v] = _mm512_min_epi32(best[v], score[w][v]);
+        }
+    }
+}
+
+/* All code words, n_words at once: more chains of dot products side by side where few vectors leave room.
+ * Called with constants for few features, so that q stays in registers. */
+INLINE void int16_scan_of(const int32_t *q, const vq_code_book *book, ptrdiff_t n_pairs, int vectors, int n_words,
+                          __m512i low_bits, int16_ahead ahead, __m512i *best_out, __m512i *second_out)
 {
     __m512i best[LANE_VECTORS], second[LANE_VECTORS];
     for (int v = 0; v < vectors; v++)
         best[v] = second[v] = _mm512_set1_epi32(INT32_MAX);
-    __m512i code = _mm512_setzero_si512();
-    for (ptrdiff_t k = 0; k < book->n_codes; k++) {
-        const int16_t *pairs = book->pairs + 2 * k * n_pairs;
-        __m512i score[LANE_VECTORS];
-        for (int v = 0; v < vectors; v++)
-            score[v] = _mm512_set1_epi32(book->starts[k]);
-#pragma GCC unroll 8
-        for (ptrdiff_t j = 0; j < n_pairs; j++) {
-            int32_t pair;
-            memcpy(&pair, pairs + 2 * j, sizeof pair);
-            const __m512i r = _mm512_set1_epi32(pair);
-            for (int v = 0; v < vectors; v++)
-                score[v] = vi_dot(score[v], _mm512_loadu_si512(q + j * LANE_GROUP + v * VL), r);
+    const ptrdiff_t codes_each = book->n_codes / (vectors * VL) + (book->n_codes < vectors * VL);
+    ptrdiff_t k = 0, until = 0;
+    for (; k + n_words <= book->n_codes; k += n_words) {
+        if (k >= until) {
+            for (ptrdiff_t j = 0; j < ahead.size; j += 64)
+                __builtin_prefetch(ahead.row + j);
+            __builtin_prefetch(ahead.row + ahead.size - 1);
+            ahead.row += ahead.step;
+            until += codes_each;
         }
-        for (int v = 0; v < vectors; v++) {
-            score[v] = _mm512_ternarylogic_epi32(score[v], low_bits, code, 0xb8); /* low_bits ? code : score */
-            second[v] = _mm512_min_epi32(second[v], _mm512_max_epi32(score[v], best[v]));
-            best[v] = _mm512_min_epi32(best[v], score[v]);
-        }
-        code = _mm512_add_epi32(code, _mm512_set1_epi32(1));
+        int16_compare(q, book, k, n_words, n_pairs, vectors, low_bits, best, second);
     }
+    for (; k < book->n_codes; k++)
+        int16_compare(q, book, k, 1, n_pairs, vectors, low_bits, best, second);
     for (int v = 0; v < vectors; v++) {
         best_out[v] = best[v];
         second_out[v] = second[v];
     }
 }
 
-INLINE void int16_scan(const int32_t *q, const vq_code_book *book, __m512i low_bits, __m512i best[LANE_VECTORS],
-                       __m512i second[LANE_VECTORS])
+INLINE void int16_scan(const int32_t *q, const vq_code_book *book, __m512i low_bits, int16_ahead ahead,
+                       __m512i best[LANE_VECTORS], __m512i second[LANE_VECTORS])
 {
     const ptrdiff_t n_pairs = (book->n_features + 1) / 2;
     switch (n_pairs) {
-    case 3: int16_scan_of(q, book, 3, LANE_VECTORS, low_bits, best, second); return;
-    case 4: int16_scan_of(q, book, 4, LANE_VECTORS, low_bits, best, second); return;
+    case 3: int16_scan_of(q, book, 3, LANE_VECTORS, 1, low_bits, ahead, best, second); return;
+    case 4: int16_scan_of(q, book, 4, LANE_VECTORS, 1, low_bits, ahead, best, second); return;
     case 8:
-        for (int v = 0; v < LANE_VECTORS; v += 2)
-            int16_scan_of(q + v * VL, book, 8, 2, low_bits, best + v, second + v);
+        for (int v = 0; v < LANE_VECTORS; v += 2, ahead.row += 2 * VL * ahead.step)
+            int16_scan_of(q + v * VL, book, 8, 2, INT16_WORDS, low_bits, ahead, best + v, second + v);
         return;
-    default: int16_scan_of(q, book, n_pairs, LANE_VECTORS, low_bits, best, second);
+    default: int16_scan_of(q, book, n_pairs, LANE_VECTORS, 1, low_bits, ahead, best, second);
     }
 }
 
-/* Codes of a group of columns y; returns a bit for each whose code is not certain. */
-static uint64_t int16_assign(const float *y, const float *y_sq_norms, const vq_code_book *book, int32_t *codes)
+/* Codes of a group of rows y; returns a bit for each whose code is not certain. */
+static uint64_t int16_assign(const float *y, const vq_code_book *book, int16_ahead ahead, int32_t *codes)
 {
     int32_t q[(VQ_LANES_FEATURES + 1) / 2 * LANE_GROUP];
-    __m512 sq_errors[LANE_VECTORS], sq_norms[LANE_VECTORS];
-    __m512i best[LANE_VECTORS], second[LANE_VECTORS];
+    __m512i best[LANE_VECTORS], second[LANE_VECTORS], sq_norms[LANE_VECTORS];
     int bits = 0;
     while ((ptrdiff_t)1 << bits < book->n_codes)
         bits++;
     const __m512i low_bits = _mm512_set1_epi32((1 << bits) - 1);
-    int16_load(y, book, q, sq_errors, sq_norms);
-    int16_scan(q, book, low_bits, best, second);
+    int16_load(y, book, q, sq_norms);
+    int16_scan(q, book, low_bits, ahead, best, second);
 
     const float unit = book->int16_unit, up = 1 + 0x1p-16f; /* for the roundings of a few dozen operations */
-    const __m512 of_error = _mm512_set1_ps(2 * up * unit * book->longest);
-    const __m512 of_norm = _mm512_set1_ps(up * sqrtf((float)book->n_features));
-    const __m512 constant =
-        _mm512_set1_ps(up * (float)(2 + (2 << bits) + 256) + up * unit * unit * book->band_constant);
-    const __m512 of_y = _mm512_set1_ps(up * unit * unit * book->band_norm);
-    const __m512 of_square = _mm512_set1_ps(up * unit * unit * book->band_square);
+    const float error = up * sqrtf((float)book->n_features) / 2;
+    const __m512 constant = _mm512_set1_ps(up * (float)(2 + (2 << bits) + 256) + 2 * error * unit * book->longest
+                                           + up * unit * unit * book->band_constant);
+    const __m512 of_norm = _mm512_set1_ps(2 * up * book->int16_error);
+    const __m512 of_y = _mm512_set1_ps(up * unit * book->band_norm);
+    const __m512 of_square = _mm512_set1_ps(up * book->band_square);
     const __m512 most = _mm512_set1_ps(1.4f * 1.4f * 0x1p30f);
     uint64_t doubtful = 0;
     for (int v = 0; v < LANE_VECTORS; v++) {
-        const __m512 y_sq_norm = _mm512_loadu_ps(y_sq_norms + v * VL);
-        __m512 band = _mm512_fmadd_ps(of_error, _mm512_sqrt_ps(sq_errors[v]), constant);
-        band = _mm512_fmadd_ps(of_norm, _mm512_sqrt_ps(sq_norms[v]), band);
-        band = _mm512_fmadd_ps(of_y, _mm512_sqrt_ps(y_sq_norm), band);
-        band = _mm512_fmadd_ps(of_square, y_sq_norm, band);
+        const __m512 sq_norm = _mm512_cvtepi32_ps(sq_norms[v]), norm = _mm512_sqrt_ps(sq_norm);
+        const __m512 y_norm = _mm512_add_ps(norm, _mm512_set1_ps(error));
+        __m512 band = _mm512_fmadd_ps(of_norm, norm, constant);
+        band = _mm512_fmadd_ps(of_y, y_norm, band);
+        band = _mm512_fmadd_ps(of_square, _mm512_mul_ps(y_norm, y_norm), band);
         const __m512 gap = _mm512_sub_ps(_mm512_cvtepi32_ps(second[v]), _mm512_cvtepi32_ps(best[v]));
         const __mmask16 certain =
-            _mm512_cmp_ps_mask(band, gap, _CMP_LT_OQ) & _mm512_cmp_ps_mask(sq_norms[v], most, _CMP_LT_OQ);
+            _mm512_cmp_ps_mask(band, gap, _CMP_LT_OQ) & _mm512_cmp_ps_mask(sq_norm, most, _CMP_LT_OQ);
         doubtful |= (uint64_t)(uint16_t)~certain << (v * VL);
         _mm512_storeu_si512(codes + v * VL, _mm512_and_si512(best[v], low_bits));
     }
@@ -174,17 +255,11 @@ static uint64_t int16_assign(const float *y, const float *y_sq_norms, const vq_c
 
 #else
 
-static float int16_unit(const vq_code_book *book)
-{
-    (void)book;
-    return 0;
-}
+static void int16_pack(vq_code_book *book) { book->int16_unit = 0; }
 
-static void int16_pack(vq_code_book *book, ptrdiff_t first, ptrdiff_t last) { (void)book, (void)first, (void)last; }
-
-static uint64_t int16_assign(const float *y, const float *y_sq_norms, const vq_code_book *book, int32_t *codes)
+static uint64_t int16_assign(const float *y, const vq_code_book *book, int16_ahead ahead, int32_t *codes)
 {
-    (void)y, (void)y_sq_norms, (void)book, (void)codes;
+    (void)y, (void)book, (void)ahead, (void)codes;
     return ~(uint64_t)0;
 }
 

@@ -131,6 +131,18 @@ INLINE ptrdiff_t TYPED(rows_ahead)(ptrdiff_t n_features)
     return ahead < 4 ? 4 : ahead < 32 ? ahead : 32;
 }
 
+/* y of one observation. */
+INLINE void TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_code_book *book, ptrdiff_t d, float *y)
+{
+    const REAL *shift = TYPED_SHIFT(book), scale = (REAL)book->scale;
+    if (feature_stride == 1)
+        for (ptrdiff_t j = 0; j < d; j++)
+            y[j] = (float)((x[j] - shift[j]) * scale);
+    else
+        for (ptrdiff_t j = 0; j < d; j++)
+            y[j] = (float)((x[j * feature_stride] - shift[j]) * scale);
+}
+
 /* ---- the lanes path ---------------------------------------------------------------- */
 
 /* Columns of y from n <= LANE_GROUP observations; columns past n are zero. The strides
@@ -197,29 +209,56 @@ INLINE void TYPED(decide_lanes)(const float *y, const float *sq_norms, const vq_
     }
 }
 
+/* y of n <= LANE_GROUP observations as rows, zero past n, and up to VL elements more. Called with a constant d where
+ * that pays. */
+INLINE void TYPED(load_rows)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n, const vq_code_book *book, ptrdiff_t d,
+                             float *y)
+{
+    for (ptrdiff_t p = 0; p < n; p++)
+        if (sizeof(REAL) == sizeof(float) && obs->feature_stride == 1)
+            load_vectors((const float *)TYPED(row)(obs, first + p), book, d, y + p * d);
+        else
+            TYPED(load_row)(TYPED(row)(obs, first + p), obs->feature_stride, book, d, y + p * d);
+    memset(y + n * d, 0, (size_t)((LANE_GROUP - n) * d) * sizeof *y);
+}
+
+INLINE int16_ahead TYPED(next_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_rows, ptrdiff_t d)
+{
+    const int whole = i + 2 * LANE_GROUP <= n_rows;
+    const REAL *x = TYPED(row)(obs, whole ? i + LANE_GROUP : i);
+    const ptrdiff_t size = (ptrdiff_t)sizeof(REAL);
+    return (int16_ahead){(const char *)x, whole ? obs->row_stride * size : 0,
+                         ((d - 1) * obs->feature_stride + 1) * size};
+}
+
 /* With the int16 filter, up to the first observation that it is not worth its while for. */
 static ptrdiff_t TYPED(assign_filtered)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
                                         vq_scratch *scratch, int32_t *codes)
 {
     const ptrdiff_t d = book->n_features;
-    float y[VQ_LANES_FEATURES * LANE_GROUP], sq_norms[LANE_GROUP];
+    float y[VQ_LANES_FEATURES * LANE_GROUP + VL];
     float late_y[VQ_LANES_FEATURES * LANE_GROUP], late_sq_norms[LANE_GROUP] = {0};
     int32_t nearest[LANE_GROUP], late[LANE_GROUP];
     ptrdiff_t n_late = 0, i = 0, n_doubtful = 0;
     memset(late_y, 0, (size_t)d * LANE_GROUP * sizeof *late_y);
     for (; i < n_rows && n_doubtful <= INT16_MOST_DOUBTFUL; i += LANE_GROUP) {
         const ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
-        TYPED(fetch_group)(obs, i + LANE_GROUP, n_rows, d);
-        TYPED(load_group)(obs, i, n, book, y, sq_norms);
-        uint64_t doubtful = int16_assign(y, sq_norms, book, nearest);
+        switch (d) {
+        case 8: TYPED(load_rows)(obs, i, n, book, 8, y); break;
+        case 16: TYPED(load_rows)(obs, i, n, book, 16, y); break;
+        default: TYPED(load_rows)(obs, i, n, book, d, y);
+        }
+        uint64_t doubtful = int16_assign(y, book, TYPED(next_group)(obs, i, n_rows, d), nearest);
         memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
         if (n < LANE_GROUP)
             doubtful &= ((uint64_t)1 << n) - 1;
         for (n_doubtful = 0; doubtful; doubtful &= doubtful - 1, n_doubtful++) {
             const int p = __builtin_ctzll(doubtful);
-            for (ptrdiff_t j = 0; j < d; j++)
-                late_y[j * LANE_GROUP + n_late] = y[j * LANE_GROUP + p];
-            late_sq_norms[n_late] = sq_norms[p];
+            late_sq_norms[n_late] = 0;
+            for (ptrdiff_t j = 0; j < d; j++) {
+                late_y[j * LANE_GROUP + n_late] = y[p * d + j];
+                late_sq_norms[n_late] += y[p * d + j] * y[p * d + j];
+            }
             late[n_late++] = (int32_t)(i + p);
             if (n_late == LANE_GROUP) {
                 TYPED(decide_lanes)(late_y, late_sq_norms, obs, 0, n_late, late, book, scratch, codes);
@@ -251,25 +290,13 @@ static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_co
 
 /* ---- the panels path --------------------------------------------------------------- */
 
-INLINE void TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_code_book *book, const REAL *shift,
-                            float *y)
-{
-    const REAL scale = (REAL)book->scale;
-    if (feature_stride == 1)
-        for (ptrdiff_t j = 0; j < book->n_features; j++)
-            y[j] = (float)((x[j] - shift[j]) * scale);
-    else
-        for (ptrdiff_t j = 0; j < book->n_features; j++)
-            y[j] = (float)((x[j * feature_stride] - shift[j]) * scale);
-}
-
 /* Everything of a block that does not depend on the code words. */
 static void TYPED(load_block)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, vq_scratch *scratch)
 {
     const ptrdiff_t d = book->n_features;
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         float *y = scratch->rows + i * d;
-        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, TYPED_SHIFT(book), y);
+        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, d, y);
         float sq_norm = inner_product(y, y, d);
         float band = book->band_constant + book->band_norm * sqrtf(sq_norm) + book->band_square * sq_norm;
         int in_range = band < INFINITY; /* otherwise y left the range of float32 */

@@ -28,6 +28,17 @@ INLINE void transpose_lanes(const float *x, ptrdiff_t row_stride, ptrdiff_t d, c
     }
 }
 
+/* y of one float32 observation, and zeros up to a whole vector. */
+INLINE void load_vectors(const float *x, const vq_code_book *book, ptrdiff_t d, float *y)
+{
+    const vf scale = vf_set((float)book->scale);
+    ptrdiff_t j = 0;
+    for (; j + VL <= d; j += VL)
+        vf_store(y + j, (vf_load(x + j) - vf_load(book->shift_f32 + j)) * scale);
+    if (j < d)
+        vf_store(y + j, (vf_load_first(x + j, d - j) - vf_load_first(book->shift_f32 + j, d - j)) * scale);
+}
+
 /* Observations p = 0 ... LANE_GROUP - 1 are the columns of y (n_features, LANE_GROUP).
  * best and second are the two lowest scores, codes the first code that has best.
  * Called with a constant d for few features, so that y stays in registers. */

@@ -27,7 +27,12 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
 INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
-INLINE vf vf_load_first(const float *p, ptrdiff_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+INLINE vf vf_load_first(const float *p, ptrdiff_t n)
+{
+    if (n <= 8) /* a load of half the bytes crosses half as many lines */
+        return _mm512_zextps256_ps512(_mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p));
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
 INLINE void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
 INLINE vf vf_set(float a) { return _mm512_set1_ps(a); }
 INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
