@@ -71,14 +71,13 @@ static void int16_pack(vq_code_book *book)
     book->int16_error = (float)(sqrt(sq_error) * BOUND_UP);
 }
 
-/* Pairs of features begin, begin + 1 and following, at most eight, of sixteen rows y: vectors of a pair each. */
-INLINE void int16_pairs(const float *y, ptrdiff_t d, ptrdiff_t begin, __m512 unit, __m512i pairs[8])
+/* Eight pairs of features of sixteen rows y: vectors of a pair each. */
+INLINE void int16_pairs(const float *y, ptrdiff_t step, __m512 unit, __m512i pairs[8])
 {
-    const __mmask16 kept = d - begin < 16 ? (__mmask16)((1 << (d - begin)) - 1) : 0xffff;
     __m512i rows[16], twos[8], fours[8];
 #pragma GCC unroll 16
     for (int r = 0; r < 16; r++)
-        rows[r] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(kept, y + r * d + begin), unit));
+        rows[r] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(y + r * step), unit));
 #pragma GCC unroll 8
     for (int r = 0; r < 8; r++) /* lanes of 128 bits: pairs 2 l and 2 l + 1 of row r, then of row r + 8 */
         twos[r] = _mm512_packs_epi32(rows[r], rows[r + 8]);
@@ -109,17 +108,17 @@ INLINE void int16_pairs(const float *y, ptrdiff_t d, ptrdiff_t begin, __m512 uni
     }
 }
 
-/* q of a group of rows y, (n_pairs, LANE_GROUP) pairs of features, and |q|^2; where an element of q is
- * cut to int16, or y is not a number, the most that there is. Called with a constant d for few features. */
-INLINE void int16_load_of(const float *y, const vq_code_book *book, ptrdiff_t d, int32_t *q,
-                          __m512i sq_norms[LANE_VECTORS])
+/* q of a group of rows y (of whole vectors), (n_pairs, LANE_GROUP) pairs of features, and |q|^2; where an element of q
+ * is cut to int16, or y is not a number, the most that there is. */
+INLINE void int16_load(const float *y, const vq_code_book *book, int32_t *q, __m512i sq_norms[LANE_VECTORS])
 {
     const __m512 unit = _mm512_set1_ps(book->int16_unit);
+    const ptrdiff_t d = book->n_features, step = (d + 15) / 16 * 16;
     for (int v = 0; v < LANE_VECTORS; v++) {
         __m512i sq_norm = _mm512_setzero_si512(), lowest = sq_norm, highest = sq_norm;
         for (ptrdiff_t begin = 0; begin < d; begin += 16) {
             __m512i pairs[8];
-            int16_pairs(y + v * VL * d, d, begin, unit, pairs);
+            int16_pairs(y + v * VL * step + begin, step, unit, pairs);
 #pragma GCC unroll 8
             for (ptrdiff_t p = 0; p < 8; p++)
                 if (begin + 2 * p < d) {
@@ -136,23 +135,13 @@ INLINE void int16_load_of(const float *y, const vq_code_book *book, ptrdiff_t d,
     }
 }
 
-INLINE void int16_load(const float *y, const vq_code_book *book, int32_t *q, __m512i sq_norms[LANE_VECTORS])
-{
-    switch (book->n_features) {
-    case 8: int16_load_of(y, book, 8, q, sq_norms); return;
-    case 16: int16_load_of(y, book, 16, q, sq_norms); return;
-    default: int16_load_of(y, book, book->n_features, q, sq_norms);
-    }
-}
-
-/* Code words k ... k + n_words - 1 against `vectors` vectors of observations: their two lowest scores
- * so far, codes in the lowest bits. */
+/* Code words k ... k + n_words - 1 against a group: its two lowest scores so far, codes in the lowest bits. */
 INLINE void int16_compare(const int32_t *q, const vq_code_book *book, ptrdiff_t k, int n_words, ptrdiff_t n_pairs,
-                          int vectors, __m512i low_bits, __m512i *best, __m512i *second)
+                          __m512i low_bits, __m512i best[LANE_VECTORS], __m512i second[LANE_VECTORS])
 {
     __m512i score[INT16_WORDS][LANE_VECTORS];
     for (int w = 0; w < n_words; w++)
-        for (int v = 0; v < vectors; v++)
+        for (int v = 0; v < LANE_VECTORS; v++)
             score[w][v] = _mm512_set1_epi32(book->starts[k + w]);
 #pragma GCC unroll 8
     for (ptrdiff_t j = 0; j < n_pairs; j++)
@@ -160,13 +149,13 @@ INLINE void int16_compare(const int32_t *q, const vq_code_book *book, ptrdiff_t 
             int32_t pair;
             memcpy(&pair, book->pairs + 2 * ((k + w) * n_pairs + j), sizeof pair);
             const __m512i r = _mm512_set1_epi32(pair);
-            for (int v = 0; v < vectors; v++)
+            for (int v = 0; v < LANE_VECTORS; v++)
                 score[w][v] = vi_dot(score[w][v], _mm512_loadu_si512(q + j * LANE_GROUP + v * VL), r);
         }
     const __m512i first = _mm512_set1_epi32((int)k);
     for (int w = 0; w < n_words; w++) {
         const __m512i code = _mm512_add_epi32(first, _mm512_set1_epi32(w));
-        for (int v = 0; v < vectors; v++) {
+        for (int v = 0; v < LANE_VECTORS; v++) {
             score[w][v] = _mm512_ternarylogic_epi32(score[w][v], low_bits, code, 0xb8); /* low_bits ? code : score */
             second[v] = _mm512_min_epi32(second[v], _mm512_max_epi32(score[w][v], best[v]));
             best[v] = _mm512_min_epi32(best[v], score[w][v]);
@@ -174,29 +163,28 @@ INLINE void int16_compare(const int32_t *q, const vq_code_book *book, ptrdiff_t 
     }
 }
 
-/* All code words, n_words at once: more chains of dot products side by side where few vectors leave room.
- * Called with constants for few features, so that q stays in registers. */
-INLINE void int16_scan_of(const int32_t *q, const vq_code_book *book, ptrdiff_t n_pairs, int vectors, int n_words,
-                          __m512i low_bits, int16_ahead ahead, __m512i *best_out, __m512i *second_out)
+/* All code words, n_words at once: half as many loads of q, but where a constant n_pairs keeps it in registers. */
+INLINE void int16_scan_of(const int32_t *q, const vq_code_book *book, ptrdiff_t n_pairs, int n_words, __m512i low_bits,
+                          int16_ahead ahead, __m512i best_out[LANE_VECTORS], __m512i second_out[LANE_VECTORS])
 {
     __m512i best[LANE_VECTORS], second[LANE_VECTORS];
-    for (int v = 0; v < vectors; v++)
+    for (int v = 0; v < LANE_VECTORS; v++)
         best[v] = second[v] = _mm512_set1_epi32(INT32_MAX);
-    const ptrdiff_t codes_each = book->n_codes / (vectors * VL) + (book->n_codes < vectors * VL);
+    const ptrdiff_t codes_each = book->n_codes < LANE_GROUP ? 1 : book->n_codes / LANE_GROUP;
     ptrdiff_t k = 0, until = 0;
     for (; k + n_words <= book->n_codes; k += n_words) {
         if (k >= until) {
             for (ptrdiff_t j = 0; j < ahead.size; j += 64)
                 __builtin_prefetch(ahead.row + j);
-            __builtin_prefetch(ahead.row + ahead.size - 1);
+            __builtin_prefetch(ahead.row + ahead.size - 1); /* rows need not begin with a line */
             ahead.row += ahead.step;
             until += codes_each;
         }
-        int16_compare(q, book, k, n_words, n_pairs, vectors, low_bits, best, second);
+        int16_compare(q, book, k, n_words, n_pairs, low_bits, best, second);
     }
     for (; k < book->n_codes; k++)
-        int16_compare(q, book, k, 1, n_pairs, vectors, low_bits, best, second);
-    for (int v = 0; v < vectors; v++) {
+        int16_compare(q, book, k, 1, n_pairs, low_bits, best, second);
+    for (int v = 0; v < LANE_VECTORS; v++) {
         best_out[v] = best[v];
         second_out[v] = second[v];
     }
@@ -207,13 +195,9 @@ INLINE void int16_scan(const int32_t *q, const vq_code_book *book, __m512i low_b
 {
     const ptrdiff_t n_pairs = (book->n_features + 1) / 2;
     switch (n_pairs) {
-    case 3: int16_scan_of(q, book, 3, LANE_VECTORS, 1, low_bits, ahead, best, second); return;
-    case 4: int16_scan_of(q, book, 4, LANE_VECTORS, 1, low_bits, ahead, best, second); return;
-    case 8:
-        for (int v = 0; v < LANE_VECTORS; v += 2, ahead.row += 2 * VL * ahead.step)
-            int16_scan_of(q + v * VL, book, 8, 2, INT16_WORDS, low_bits, ahead, best + v, second + v);
-        return;
-    default: int16_scan_of(q, book, n_pairs, LANE_VECTORS, 1, low_bits, ahead, best, second);
+    case 3: int16_scan_of(q, book, 3, 1, low_bits, ahead, best, second); return;
+    case 4: int16_scan_of(q, book, 4, 1, low_bits, ahead, best, second); return;
+    default: int16_scan_of(q, book, n_pairs, INT16_WORDS, low_bits, ahead, best, second);
     }
 }
 

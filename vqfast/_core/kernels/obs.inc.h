@@ -209,17 +209,16 @@ INLINE void TYPED(decide_lanes)(const float *y, const float *sq_norms, const vq_
     }
 }
 
-/* y of n <= LANE_GROUP observations as rows, zero past n, and up to VL elements more. Called with a constant d where
- * that pays. */
-INLINE void TYPED(load_rows)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n, const vq_code_book *book, ptrdiff_t d,
-                             float *y)
+/* y of n observations as rows of `step` elements; what is past d, zero, stays as it is. */
+INLINE void TYPED(load_rows)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n, const vq_code_book *book, float *y,
+                             ptrdiff_t step)
 {
-    for (ptrdiff_t p = 0; p < n; p++)
-        if (sizeof(REAL) == sizeof(float) && obs->feature_stride == 1)
-            load_vectors((const float *)TYPED(row)(obs, first + p), book, d, y + p * d);
-        else
-            TYPED(load_row)(TYPED(row)(obs, first + p), obs->feature_stride, book, d, y + p * d);
-    memset(y + n * d, 0, (size_t)((LANE_GROUP - n) * d) * sizeof *y);
+    const ptrdiff_t d = book->n_features;
+    if (sizeof(REAL) == sizeof(float) && obs->feature_stride == 1)
+        load_vectors((const float *)TYPED(row)(obs, first), obs->row_stride, n, d, book, y, step);
+    else
+        for (ptrdiff_t p = 0; p < n; p++)
+            TYPED(load_row)(TYPED(row)(obs, first + p), obs->feature_stride, book, d, y + p * step);
 }
 
 INLINE int16_ahead TYPED(next_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_rows, ptrdiff_t d)
@@ -235,19 +234,16 @@ INLINE int16_ahead TYPED(next_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n
 static ptrdiff_t TYPED(assign_filtered)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
                                         vq_scratch *scratch, int32_t *codes)
 {
-    const ptrdiff_t d = book->n_features;
-    float y[VQ_LANES_FEATURES * LANE_GROUP + VL];
+    const ptrdiff_t d = book->n_features, step = (d + 15) / 16 * 16;
+    float y[VQ_LANES_FEATURES * LANE_GROUP];
     float late_y[VQ_LANES_FEATURES * LANE_GROUP], late_sq_norms[LANE_GROUP] = {0};
     int32_t nearest[LANE_GROUP], late[LANE_GROUP];
     ptrdiff_t n_late = 0, i = 0, n_doubtful = 0;
+    memset(y, 0, (size_t)(step * LANE_GROUP) * sizeof *y);
     memset(late_y, 0, (size_t)d * LANE_GROUP * sizeof *late_y);
     for (; i < n_rows && n_doubtful <= INT16_MOST_DOUBTFUL; i += LANE_GROUP) {
         const ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
-        switch (d) {
-        case 8: TYPED(load_rows)(obs, i, n, book, 8, y); break;
-        case 16: TYPED(load_rows)(obs, i, n, book, 16, y); break;
-        default: TYPED(load_rows)(obs, i, n, book, d, y);
-        }
+        TYPED(load_rows)(obs, i, n, book, y, step);
         uint64_t doubtful = int16_assign(y, book, TYPED(next_group)(obs, i, n_rows, d), nearest);
         memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
         if (n < LANE_GROUP)
@@ -256,8 +252,8 @@ static ptrdiff_t TYPED(assign_filtered)(const vq_obs *obs, ptrdiff_t n_rows, con
             const int p = __builtin_ctzll(doubtful);
             late_sq_norms[n_late] = 0;
             for (ptrdiff_t j = 0; j < d; j++) {
-                late_y[j * LANE_GROUP + n_late] = y[p * d + j];
-                late_sq_norms[n_late] += y[p * d + j] * y[p * d + j];
+                late_y[j * LANE_GROUP + n_late] = y[p * step + j];
+                late_sq_norms[n_late] += y[p * step + j] * y[p * step + j];
             }
             late[n_late++] = (int32_t)(i + p);
             if (n_late == LANE_GROUP) {

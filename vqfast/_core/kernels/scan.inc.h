@@ -28,15 +28,17 @@ INLINE void transpose_lanes(const float *x, ptrdiff_t row_stride, ptrdiff_t d, c
     }
 }
 
-/* y of one float32 observation, and zeros up to a whole vector. */
-INLINE void load_vectors(const float *x, const vq_code_book *book, ptrdiff_t d, float *y)
+/* y of n float32 observations as rows of `step` elements, a multiple of VL; zero past d. */
+INLINE void load_vectors(const float *x, ptrdiff_t row_stride, ptrdiff_t n, ptrdiff_t d, const vq_code_book *book,
+                         float *y, ptrdiff_t step)
 {
     const vf scale = vf_set((float)book->scale);
-    ptrdiff_t j = 0;
-    for (; j + VL <= d; j += VL)
-        vf_store(y + j, (vf_load(x + j) - vf_load(book->shift_f32 + j)) * scale);
-    if (j < d)
-        vf_store(y + j, (vf_load_first(x + j, d - j) - vf_load_first(book->shift_f32 + j, d - j)) * scale);
+    for (ptrdiff_t j = 0; j < d; j += VL) {
+        const ptrdiff_t kept = d - j < VL ? d - j : VL;
+        const vf shift = vf_load_first(book->shift_f32 + j, kept);
+        for (ptrdiff_t p = 0; p < n; p++)
+            vf_store(y + p * step + j, (vf_load_first(x + p * row_stride + j, kept) - shift) * scale);
+    }
 }
 
 /* Observations p = 0 ... LANE_GROUP - 1 are the columns of y (n_features, LANE_GROUP).
