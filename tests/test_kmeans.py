@@ -9,6 +9,7 @@ import pytest
 import reference
 
 import vqfast
+from vqfast._kmeans import _Fit
 
 
 @pytest.mark.parametrize("check", contract.FOR_KMEANS + contract.FOR_KMEANS2, ids=lambda check: check.__name__)
@@ -125,6 +126,29 @@ def test_kmeans_is_its_twin(data, dtype):
         expected, lowest = reference.kmeans(data, k, n_runs, np.random.default_rng(k), thresh)
         np.testing.assert_array_equal(book, expected)
         assert distortion == dtype.type(lowest)
+
+
+def test_kmeans_leaves_out_only_scans_without_effect(data, dtype, monkeypatch):
+    """Runs that lose, and runs at rest, are scanned less often than by the twin, which gets the same."""
+    scans = [0, 0]
+
+    def counted(module, name, which):
+        function = getattr(module, name)
+
+        def count(*args, **kwargs):
+            scans[which] += 1
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, count)
+
+    counted(_Fit, "distortion_of", 0)
+    counted(reference, "distances", 1)
+    for k in range(1, 12):
+        book, distortion = vqfast.kmeans(data, k, iter=6, rng=k)
+        expected, lowest = reference.kmeans(data, k, 6, np.random.default_rng(k))
+        np.testing.assert_array_equal(book, expected)
+        assert distortion == dtype.type(lowest)
+    assert scans[0] < 0.9 * scans[1]
 
 
 def test_kmeans2_is_its_twin(data, dtype):

@@ -100,7 +100,7 @@ typedef struct {
     int16_t *pairs;
     int32_t *starts;
     float int16_unit;
-    float int16_error; /* of a code word in pairs, in that unit */
+    float int16_error;   /* of a code word in pairs, in that unit */
     float band_constant; /* band(y) = constant + norm * |y| + square * |y|^2 */
     float band_norm;
     float band_square;
