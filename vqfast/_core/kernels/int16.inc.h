@@ -30,13 +30,6 @@ enum { INT16_MOST_DIRECT = 8 };
 /* Most code words side by side. */
 enum { INT16_WORDS = 2 };
 
-/* The rows of the next group, asked for one by one in the course of a scan: all of them at once
- * would wait for each other. */
-typedef struct {
-    const char *row;
-    ptrdiff_t step, size; /* in bytes */
-} int16_ahead;
-
 #if defined(__AVX512VNNI__)
 
 /* Features from which on the filter lets few observations through; codes that pay for it. */
@@ -163,23 +156,18 @@ INLINE void int16_compare(const int32_t *q, const vq_code_book *book, ptrdiff_t 
     }
 }
 
-/* All code words, n_words at once: half as many loads of q, but where a constant n_pairs keeps it in registers. */
+/* All code words, n_words at once: half as many loads of q, but where a constant n_pairs keeps it in registers.
+ * The next rows are asked for a few at a time: all at once, they would wait for each other and the scan for them. */
 INLINE void int16_scan_of(const int32_t *q, const vq_code_book *book, ptrdiff_t n_pairs, int n_words, __m512i low_bits,
-                          int16_ahead ahead, __m512i best_out[LANE_VECTORS], __m512i second_out[LANE_VECTORS])
+                          vq_ahead ahead, __m512i best_out[LANE_VECTORS], __m512i second_out[LANE_VECTORS])
 {
     __m512i best[LANE_VECTORS], second[LANE_VECTORS];
     for (int v = 0; v < LANE_VECTORS; v++)
         best[v] = second[v] = _mm512_set1_epi32(INT32_MAX);
-    const ptrdiff_t codes_each = book->n_codes < LANE_GROUP ? 1 : book->n_codes / LANE_GROUP;
-    ptrdiff_t k = 0, until = 0;
+    const ptrdiff_t rows_each = (n_words * ahead.n + book->n_codes - 1) / book->n_codes;
+    ptrdiff_t k = 0;
     for (; k + n_words <= book->n_codes; k += n_words) {
-        if (k >= until) {
-            for (ptrdiff_t j = 0; j < ahead.size; j += 64)
-                __builtin_prefetch(ahead.row + j);
-            __builtin_prefetch(ahead.row + ahead.size - 1); /* rows need not begin with a line */
-            ahead.row += ahead.step;
-            until += codes_each;
-        }
+        fetch_ahead(&ahead, rows_each);
         int16_compare(q, book, k, n_words, n_pairs, low_bits, best, second);
     }
     for (; k < book->n_codes; k++)
@@ -190,7 +178,7 @@ INLINE void int16_scan_of(const int32_t *q, const vq_code_book *book, ptrdiff_t 
     }
 }
 
-INLINE void int16_scan(const int32_t *q, const vq_code_book *book, __m512i low_bits, int16_ahead ahead,
+INLINE void int16_scan(const int32_t *q, const vq_code_book *book, __m512i low_bits, vq_ahead ahead,
                        __m512i best[LANE_VECTORS], __m512i second[LANE_VECTORS])
 {
     const ptrdiff_t n_pairs = (book->n_features + 1) / 2;
@@ -202,7 +190,7 @@ INLINE void int16_scan(const int32_t *q, const vq_code_book *book, __m512i low_b
 }
 
 /* Codes of a group of rows y; returns a bit for each whose code is not certain. */
-static uint64_t int16_assign(const float *y, const vq_code_book *book, int16_ahead ahead, int32_t *codes)
+static uint64_t int16_assign(const float *y, const vq_code_book *book, vq_ahead ahead, int32_t *codes)
 {
     int32_t q[(VQ_LANES_FEATURES + 1) / 2 * LANE_GROUP];
     __m512i best[LANE_VECTORS], second[LANE_VECTORS], sq_norms[LANE_VECTORS];
@@ -241,7 +229,7 @@ static uint64_t int16_assign(const float *y, const vq_code_book *book, int16_ahe
 
 static void int16_pack(vq_code_book *book) { book->int16_unit = 0; }
 
-static uint64_t int16_assign(const float *y, const vq_code_book *book, int16_ahead ahead, int32_t *codes)
+static uint64_t int16_assign(const float *y, const vq_code_book *book, vq_ahead ahead, int32_t *codes)
 {
     (void)y, (void)book, (void)ahead, (void)codes;
     return ~(uint64_t)0;

@@ -182,12 +182,16 @@ static void TYPED(load_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n, const
         TYPED(load_lanes)(x, obs->row_stride, obs->feature_stride, n, d, book, y, sq_norms);
 }
 
-/* The group from observation `first` on, for the next turn of a loop. */
-INLINE void TYPED(fetch_group)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n_rows, ptrdiff_t d)
+/* The n_rows - first rows from `first` on, at most a group; by lines where they lie side by side. */
+INLINE vq_ahead TYPED(next_group)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n_rows, ptrdiff_t d)
 {
-    const ptrdiff_t row_bytes = d * (ptrdiff_t)sizeof(REAL), step = row_bytes < 64 ? 64 / row_bytes : 1;
-    for (ptrdiff_t p = first; p < first + LANE_GROUP && p < n_rows; p += step)
-        TYPED(fetch_row)(obs, p, d);
+    const ptrdiff_t left = n_rows - first < LANE_GROUP ? n_rows - first : LANE_GROUP, step = obs->row_stride;
+    const ptrdiff_t row = (d - 1) * obs->feature_stride + 1, size = (ptrdiff_t)sizeof(REAL);
+    if (left <= 0 || obs->feature_stride * size > 64) /* each feature in a line of its own: too many */
+        return (vq_ahead){0};
+    if (step == row)
+        return (vq_ahead){(const char *)TYPED(row)(obs, first), 64, 64, (left * row * size + 63) / 64};
+    return (vq_ahead){(const char *)TYPED(row)(obs, first), step * size, row * size < 512 ? row * size : 512, left};
 }
 
 /* Codes of the first n columns of y: observations `first` and following, or those of a list. */
@@ -221,15 +225,6 @@ INLINE void TYPED(load_rows)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n, co
             TYPED(load_row)(TYPED(row)(obs, first + p), obs->feature_stride, book, d, y + p * step);
 }
 
-INLINE int16_ahead TYPED(next_group)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_rows, ptrdiff_t d)
-{
-    const int whole = i + 2 * LANE_GROUP <= n_rows;
-    const REAL *x = TYPED(row)(obs, whole ? i + LANE_GROUP : i);
-    const ptrdiff_t size = (ptrdiff_t)sizeof(REAL);
-    return (int16_ahead){(const char *)x, whole ? obs->row_stride * size : 0,
-                         ((d - 1) * obs->feature_stride + 1) * size};
-}
-
 /* With the int16 filter, up to the first observation that it is not worth its while for. */
 static ptrdiff_t TYPED(assign_filtered)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book,
                                         vq_scratch *scratch, int32_t *codes)
@@ -244,7 +239,7 @@ static ptrdiff_t TYPED(assign_filtered)(const vq_obs *obs, ptrdiff_t n_rows, con
     for (; i < n_rows && n_doubtful <= INT16_MOST_DOUBTFUL; i += LANE_GROUP) {
         const ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
         TYPED(load_rows)(obs, i, n, book, y, step);
-        uint64_t doubtful = int16_assign(y, book, TYPED(next_group)(obs, i, n_rows, d), nearest);
+        uint64_t doubtful = int16_assign(y, book, TYPED(next_group)(obs, i + LANE_GROUP, n_rows, d), nearest);
         memcpy(codes + i, nearest, (size_t)n * sizeof *codes);
         if (n < LANE_GROUP)
             doubtful &= ((uint64_t)1 << n) - 1;
@@ -278,7 +273,8 @@ static void TYPED(assign_lanes)(const vq_obs *obs, ptrdiff_t n_rows, const vq_co
     ptrdiff_t i = book->int16_unit > 0 ? TYPED(assign_filtered)(obs, n_rows, book, scratch, codes) : 0;
     for (; i < n_rows; i += LANE_GROUP) {
         const ptrdiff_t n = n_rows - i < LANE_GROUP ? n_rows - i : LANE_GROUP;
-        TYPED(fetch_group)(obs, i + LANE_GROUP, n_rows, book->n_features);
+        vq_ahead ahead = TYPED(next_group)(obs, i + LANE_GROUP, n_rows, book->n_features);
+        fetch_ahead(&ahead, ahead.n);
         TYPED(load_group)(obs, i, n, book, y, sq_norms);
         TYPED(decide_lanes)(y, sq_norms, obs, i, n, NULL, book, scratch, codes);
     }

@@ -1,30 +1,57 @@
 /* The two float32 scans: one source, written in the operations of simd.h. */
 
+/* Rows that are read next. (Not every machine foresees even rows that lie side by side.) */
+typedef struct {
+    const char *row;
+    ptrdiff_t step, size, n; /* in bytes; rows */
+} vq_ahead;
+
+INLINE void fetch_ahead(vq_ahead *ahead, ptrdiff_t n)
+{
+    for (n = n < ahead->n ? n : ahead->n, ahead->n -= n; n > 0; n--, ahead->row += ahead->step) {
+        for (ptrdiff_t j = 0; j < ahead->size; j += 64)
+            __builtin_prefetch(ahead->row + j);
+        __builtin_prefetch(ahead->row + ahead->size - 1); /* rows need not begin with a line */
+    }
+}
+
 /* ---- lanes: observations in the vector lanes, code words broadcast ------------- */
 
-/* Columns of y from a whole group of float32 observations, transposed in registers. */
+/* Columns of y from n <= VL features of VL float32 observations, transposed in registers; their squares are
+ * added to four sums, so that few wait for each other. Called with a constant n where that is VL: the loops
+ * then unroll. */
+INLINE void transpose_vectors(const float *x, ptrdiff_t row_stride, ptrdiff_t n, const float *shift, vf scale,
+                              vf sums[4], float *y)
+{
+    const vf shifts = n == VL ? vf_load(shift) : vf_load_first(shift, n);
+    vf rows[VL];
+#pragma GCC unroll 16
+    for (int r = 0; r < VL; r++)
+        rows[r] = ((n == VL ? vf_load(x + r * row_stride) : vf_load_first(x + r * row_stride, n)) - shifts) * scale;
+    vf_transpose(rows);
+#pragma GCC unroll 16
+    for (ptrdiff_t j = 0; j < VL; j++)
+        if (j < n) {
+            vf_store(y + j * LANE_GROUP, rows[j]);
+            sums[j % 4] = vf_fma(rows[j], rows[j], sums[j % 4]);
+        }
+}
+
+/* The same of a whole group of float32 observations. */
 INLINE void transpose_lanes(const float *x, ptrdiff_t row_stride, ptrdiff_t d, const vq_code_book *book, float *y,
                             float *sq_norms)
 {
     const vf scale = vf_set((float)book->scale);
     for (int v = 0; v < LANE_VECTORS; v++) {
-        vf sq_norm = vf_set(0);
-        for (ptrdiff_t begin = 0; begin < d; begin += VL) {
-            const ptrdiff_t n = d - begin < VL ? d - begin : VL;
-            vf rows[VL];
-#pragma GCC unroll 16
-            for (int r = 0; r < VL; r++) {
-                const float *row = x + (v * VL + r) * row_stride + begin;
-                rows[r] = n == VL ? vf_load(row) : vf_load_first(row, n);
-            }
-            vf_transpose(rows);
-            for (ptrdiff_t j = 0; j < n; j++) {
-                vf column = (rows[j] - vf_set(book->shift_f32[begin + j])) * scale;
-                vf_store(y + (begin + j) * LANE_GROUP + v * VL, column);
-                sq_norm = vf_fma(column, column, sq_norm);
-            }
-        }
-        vf_store(sq_norms + v * VL, sq_norm);
+        const float *rows = x + v * VL * row_stride, *shift = book->shift_f32;
+        float *columns = y + v * VL;
+        vf sums[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
+        ptrdiff_t j = 0;
+        for (; j + VL <= d; j += VL)
+            transpose_vectors(rows + j, row_stride, VL, shift + j, scale, sums, columns + j * LANE_GROUP);
+        if (j < d)
+            transpose_vectors(rows + j, row_stride, d - j, shift + j, scale, sums, columns + j * LANE_GROUP);
+        vf_store(sq_norms + v * VL, (sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
 }
 
