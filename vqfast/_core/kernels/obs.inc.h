@@ -118,7 +118,7 @@ static void TYPED(min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n
 INLINE void TYPED(fetch_row)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_features)
 {
     const char *x = (const char *)TYPED(row)(obs, i);
-    const ptrdiff_t size = n_features * obs->feature_stride * (ptrdiff_t)sizeof(REAL), most = size < 512 ? size : 512;
+    const ptrdiff_t size = n_features * obs->feature_stride * (ptrdiff_t)sizeof(REAL), most = size < 4096 ? size : 4096;
     for (ptrdiff_t j = 0; j < most; j += 64)
         __builtin_prefetch(x + j);
     __builtin_prefetch(x + most - 1); /* rows need not begin with a line */
