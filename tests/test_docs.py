@@ -25,7 +25,7 @@ METHODS = [
 ]
 QUANTIZERS = [cls for cls in CLASSIFIERS if hasattr(cls, "encode")]
 CLASSIFIERS = [cls for cls in CLASSIFIERS if cls not in QUANTIZERS]
-COMPILED_NAMES = ("nearest", "passes", "lloyd", "lvq", "additive", "least_squares", "search")
+COMPILED_NAMES = ("nearest", "few", "passes", "lloyd", "lvq", "additive", "least_squares", "search")
 COMPILED = [f"vqfast._core.{name}" for name in COMPILED_NAMES]
 
 

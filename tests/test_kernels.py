@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import reference
 
+from vqfast._core.few import assign_few
 from vqfast._core.machine import isa_in_use, isa_supported
-from vqfast._core.nearest import Nearest, assign_few
+from vqfast._core.nearest import Nearest
 from vqfast._core.parts import MOST_FEATURES, assign_parts
 from vqfast._core.passes import lower_sq_dists, magnitude
 

@@ -17,7 +17,7 @@ SUM_QUANTIZERS = {"_core.additive", "_validation"} | {
 ALLOWED = {
     "__init__": {"_assign", "_config", "_kmeans", "_lvq", "_quantizers"},
     "_config": {"_core", "_validation"},
-    "_assign": {"_core.nearest", "_validation"},
+    "_assign": {"_core.few", "_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
     "_seeding": BELOW_PUBLIC,
     "_lvq.__init__": {"_lvq.cost", "_lvq.metric", "_lvq.online"},
@@ -66,6 +66,7 @@ ALLOWED = {
     "_core.integers": {"integers.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.directions": set(),
     "_core.machine": {"_core.kernels", "_core.team"},
+    "_core.few": {"_core.kernels", "_core.machine"},
     "_core.nearest": {
         "_core.directions",
         "_core.integers",

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core.nearest import Nearest, assign_few, worth_packing
+from ._core.few import assign_few, worth_packing
+from ._core.nearest import Nearest
 from ._validation import (
     FLOAT32,
     FLOAT64,

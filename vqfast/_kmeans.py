@@ -106,7 +106,8 @@ def kmeans(
     integers that save work between iterations: at most the size of the data and 2 GiB.
 
     The objective is the squared error while the stopping rule watches the mean distance,
-    as in SciPy, so the latter may rise between iterations.
+    as in SciPy, so the latter may rise between iterations. A restart that can no longer end below
+    the best so far is left a scan early, as is one whose codes have stopped changing.
 
     References
     ----------
@@ -227,7 +228,7 @@ class _Fit:
         """
         self.means.forget()
         previous, change, n_done, follow = np.inf, np.inf, 0, False
-        before, members = book, np.empty(book.shape[0], dtype=bool)
+        before, members = book, np.ones(book.shape[0], dtype=bool)
         while change > thresh and (max_iter is None or n_done < max_iter):
             distortion = self.distortion_of(book, follow)
             before, members = book.copy(), np.empty(book.shape[0], dtype=bool)

@@ -8,15 +8,6 @@ from .integers import Integers
 PATHS: dict[str, int]
 
 def paths_of(isa: str | None = None) -> list[str]: ...
-def worth_packing(n_obs: int, n_codes: int, n_features: int) -> bool: ...
-def assign_few(
-    obs: NDArray[np.float32],
-    code_book: NDArray[np.float32],
-    codes: NDArray[np.int32],
-    dist: NDArray[np.float32],
-    check_finite: bool = False,
-    isa: str | None = None,
-) -> bool: ...
 
 class Nearest:
     array: NDArray[Any]
