@@ -151,6 +151,15 @@ def test_kmeans_leaves_out_only_scans_without_effect(data, dtype, monkeypatch):
     assert scans[0] < 0.9 * scans[1]
 
 
+def test_scans_are_left_out_only_where_that_is_proven(dtype):
+    """No observations, so no code changes; and distances whose squares underflow."""
+    assert vqfast.kmeans(np.zeros((0, 2), dtype), np.zeros((2, 2), dtype), check_finite=False)[0].shape == (0, 2)
+    for seed in range(60 if dtype == "f8" else 0):
+        obs = np.random.default_rng(seed).normal(size=(8, 2)) * 2e-162
+        book, _ = vqfast.kmeans(obs, 3, iter=20, rng=seed)
+        np.testing.assert_array_equal(book, reference.kmeans(obs, 3, 20, np.random.default_rng(seed))[0])
+
+
 def test_kmeans2_is_its_twin(data, dtype):
     for k, n_rounds in ((1, 1), (4, 1), (4, 10), (30, 3), (30, 100)):
         start = data[np.random.default_rng(k).choice(len(data), k)]

@@ -189,9 +189,9 @@ def _lowest_distortion(distortion: float, before: NDArray[np.float64], book: NDA
     """A bound from below of the mean distance to the book, given that to the one before.
 
     No distance shrinks by more than the longest step of a code word; a code word left out shrinks none.
-    Roundings are far below the 1e-6 of either that are taken off.
+    Roundings are far below the 1e-6 of either that are taken off, but where squares underflow.
     """
-    if not len(book) or not np.isfinite(distortion):
+    if not len(book) or not 1e-140 < distortion < np.inf:
         return -np.inf
     step = np.sqrt(np.square(book - before).sum(axis=1).max())
     return float(distortion * (1 - 1e-6) - step * (1 + 1e-6))
@@ -233,7 +233,7 @@ class _Fit:
             distortion = self.distortion_of(book, follow)
             before, members = book.copy(), np.empty(book.shape[0], dtype=bool)
             follow = not self.means.update(self.codes, book, members)
-            if self.means.n_moved == 0:
+            if follow and self.means.n_moved == 0:
                 return book, distortion
             if not follow:
                 book = book[members]

@@ -133,7 +133,8 @@ def assign_parts(cnp.ndarray obs, list code_books, cnp.ndarray codes, int worker
 
     obs is (n_obs, n_features) float32 or float64; the code books, (2 or more codes, at most MOST_FEATURES)
     float64 in C order, are for its features one after another; codes is (n_obs, n_parts) uint8
-    or uint16 in C order. Returns False, with codes undefined, if an observation is not finite.
+    or uint16 in C order. Returns False, with codes undefined, if an observation is not finite
+    in the features of the code books.
     """
     cdef Job job
     cdef Assignment packing

@@ -8,9 +8,9 @@
  *
  * is off from S^2 score by at most  A S Z + |q| E + 1/2,  A >= |S y - q| and E >= |S z - r|, by Cauchy
  * and Schwarz: <S y, S z> = <q, r> + <S y - q, S z> + <q, S z - r>. E is measured when the code words
- * are packed; A = sqrt(d) / 2, but where an element of q is cut to int16: such an observation goes
- * through. So does one with |q| > 1.4 * 2^15, and no chain leaves int32: <q, r> is below 0.7 * 2^31,
- * the half norm below 2^29.
+ * are packed; A = sqrt(d) / 2, but where an element of q is cut to int16: such an observation is
+ * doubtful. So is one with |q| > 1.4 * 2^15, and no chain leaves int32: with |r| <= S Z + E < 2^15 + 4,
+ * <q, r> is below 0.71 * 2^31, the half norm below 2^29.
  *
  * The lowest bits of a score are replaced by the code, so the lowest score brings its code, and of
  * equal ones the lowest. This changes it by less than 2^bits. Gaps between scores are computed in
@@ -43,25 +43,27 @@ static void int16_pack(vq_code_book *book)
     if (d < INT16_LEAST_FEATURES || d > VQ_LANES_FEATURES || book->n_codes < INT16_LEAST_CODES
         || book->n_codes > INT16_MOST_CODES)
         return;
-    float z[VQ_LANES_FEATURES], unit = ldexpf(1, 14 - ilogbf(book->longest));
+    float z[VQ_LANES_FEATURES] = {0}, unit = ldexpf(1, 14 - ilogbf(book->longest)), sq_error = 0;
     unit = unit * book->longest <= 32767 ? unit : unit / 2;
     const double half_square = 0.5 * book->scale * book->scale * unit * unit;
-    double sq_error = 0;
     for (ptrdiff_t k = 0; k < book->n_codes; k++) {
-        int16_t *pairs = book->pairs + 2 * k * n_pairs;
-        double sum = 0;
+        __m512 sums = _mm512_setzero_ps();
         packed_row(book, k, -1, z);
-        pairs[2 * n_pairs - 1] = 0;
-        for (ptrdiff_t j = 0; j < d; j++) {
-            const float r = rintf(z[j] * unit), error = z[j] * unit - r;
-            pairs[j] = (int16_t)r;
-            sum += (double)error * (double)error;
+        for (ptrdiff_t j = 0; j < d; j += VL) {
+            const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(z + j), _mm512_set1_ps(unit));
+            const __m512i r = _mm512_cvtps_epi32(scaled);
+            const __m512 error = _mm512_sub_ps(scaled, _mm512_cvtepi32_ps(r));
+            const ptrdiff_t left = 2 * n_pairs - j;
+            const __mmask16 kept = left < VL ? (__mmask16)((1 << left) - 1) : 0xffff;
+            _mm512_mask_cvtepi32_storeu_epi16(book->pairs + 2 * k * n_pairs + j, kept, r);
+            sums = _mm512_fmadd_ps(error, error, sums);
         }
+        const float sum = _mm512_reduce_add_ps(sums);
         sq_error = sum > sq_error ? sum : sq_error;
         book->starts[k] = book->sq_norms[k] < INFINITY ? (int32_t)rint(half_square * book->sq_norms[k]) : INT32_MAX;
     }
     book->int16_unit = unit;
-    book->int16_error = (float)(sqrt(sq_error) * BOUND_UP);
+    book->int16_error = sqrtf(sq_error) * (1 + 0x1p-18f); /* for the roundings of 64 squares */
 }
 
 /* Eight pairs of features of sixteen rows y: vectors of a pair each. */

@@ -200,7 +200,8 @@ typedef struct {
     ptrdiff_t tile_rows; /* observations in a tile of the panels path */
 
     /* Packing, in this order; the passes with first and last (both multiples of the panel,
-     * or n_codes) may be shared between threads.
+     * or n_codes) may be shared between threads. Of the lanes path, who packs the first codes
+     * packs the pairs of all.
      *
      * pack_scale returns 0 where the float32 scan cannot be trusted: code words equal, or of
      * a size whose square leaves the range of double. With keep it keeps the scale (and the

@@ -119,6 +119,8 @@ INLINE void TYPED(fetch_row)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_feature
 {
     const char *x = (const char *)TYPED(row)(obs, i);
     const ptrdiff_t size = n_features * obs->feature_stride * (ptrdiff_t)sizeof(REAL), most = size < 4096 ? size : 4096;
+    if (size > 64 * n_features) /* each feature in a line of its own: too many */
+        return;
     for (ptrdiff_t j = 0; j < most; j += 64)
         __builtin_prefetch(x + j);
     __builtin_prefetch(x + most - 1); /* rows need not begin with a line */
@@ -190,7 +192,7 @@ INLINE vq_ahead TYPED(next_group)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t 
     if (left <= 0 || obs->feature_stride * size > 64) /* each feature in a line of its own: too many */
         return (vq_ahead){0};
     if (step == row)
-        return (vq_ahead){(const char *)TYPED(row)(obs, first), 64, 64, (left * row * size + 63) / 64};
+        return (vq_ahead){(const char *)TYPED(row)(obs, first), 64, 64, left * row * size / 64 + 1};
     return (vq_ahead){(const char *)TYPED(row)(obs, first), step * size, row * size < 512 ? row * size : 512, left};
 }
 

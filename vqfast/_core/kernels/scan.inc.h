@@ -1,6 +1,6 @@
 /* The two float32 scans: one source, written in the operations of simd.h. */
 
-/* Rows that are read next. (Not every machine foresees even rows that lie side by side.) */
+/* Rows that are read next, or lines where they lie side by side. (Not every machine foresees even those.) */
 typedef struct {
     const char *row;
     ptrdiff_t step, size, n; /* in bytes; rows */
@@ -11,7 +11,8 @@ INLINE void fetch_ahead(vq_ahead *ahead, ptrdiff_t n)
     for (n = n < ahead->n ? n : ahead->n, ahead->n -= n; n > 0; n--, ahead->row += ahead->step) {
         for (ptrdiff_t j = 0; j < ahead->size; j += 64)
             __builtin_prefetch(ahead->row + j);
-        __builtin_prefetch(ahead->row + ahead->size - 1); /* rows need not begin with a line */
+        if (ahead->size < ahead->step) /* rows that lie apart need not begin with a line */
+            __builtin_prefetch(ahead->row + ahead->size - 1);
     }
 }
 
