@@ -110,7 +110,7 @@ def draw(found: dict[str, Any], file: pathlib.Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     titles = {
         "n": "observations",
@@ -124,7 +124,13 @@ def draw(found: dict[str, Any], file: pathlib.Path) -> None:
         values, seconds = zip(*found[name], strict=True)
         ax.plot(values, [1e3 * s for s in seconds], "o-", markersize=4)
         ax.set(xlabel=title, yscale="log", xscale="linear" if name == "round" else "log")
-        ax.grid(which="both", alpha=0.3)
+        ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(ticker.NullFormatter())
+        if name != "round":
+            ax.set_xticks(values, [f"{value:g}" for value in values], rotation=45 if name == "n" else 0)
+            ax.xaxis.set_minor_locator(ticker.NullLocator())
+        ax.grid(alpha=0.3)
     axes[0].set_ylabel(f"ms of {ROUNDS} rounds")
     axes[-1].set_ylabel("ms of one round")
     figure.suptitle(
