@@ -228,18 +228,20 @@ class _Fit:
         """
         self.means.forget()
         previous, change, n_done, follow = np.inf, np.inf, 0, False
-        before, members = book, np.ones(book.shape[0], dtype=bool)
+        before = book
         while change > thresh and (max_iter is None or n_done < max_iter):
             distortion = self.distortion_of(book, follow)
-            before, members = book.copy(), np.empty(book.shape[0], dtype=bool)
+            if best < np.inf:
+                before = book.copy()
+            members = np.empty(book.shape[0], dtype=bool)
             follow = not self.means.update(self.codes, book, members)
             if follow and self.means.n_moved == 0:
                 return book, distortion
             if not follow:
-                book = book[members]
+                book, before = book[members], before[members]
                 self.means.forget()
             change, previous, n_done = abs(previous - distortion), distortion, n_done + 1
-        lowest = _lowest_distortion(previous, before[members], book)
+        lowest = _lowest_distortion(previous, before, book) if best < np.inf else -np.inf
         return book, lowest if lowest >= best else self.distortion_of(book, follow)
 
     def codes_for(self, book: NDArray[np.float64]) -> NDArray[np.int32]:
