@@ -9,7 +9,7 @@ static void TYPED(integers_quantize)(const vq_obs *obs, ptrdiff_t n_rows, const 
         const float *loaded[ROWS8];
         for (ptrdiff_t r = 0; r < at_once; r++) {
             loaded[r] = y + r * d;
-            TYPED(load_row)(TYPED(row)(obs, i + r < n_rows ? i + r : i), obs->feature_stride, book, d, y + r * d);
+            TYPED(load_row)(TYPED(row)(obs, i + r < n_rows ? i + r : i), obs->feature_stride, book, y + r * d);
         }
         if (at_once > 1)
             project(integers->directions.columns, integers->directions.n_columns, loaded, d, mapped);
@@ -25,7 +25,7 @@ INLINE float TYPED(obs_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book 
     const REAL *x = TYPED(row)(obs, i), *shift = TYPED_SHIFT(book);
     const float *z = book->rows + code * d;
     if (obs->feature_stride != 1) {
-        TYPED(load_row)(x, obs->feature_stride, book, d, y);
+        TYPED(load_row)(x, obs->feature_stride, book, y);
         return sqrtf(sq_dist_packed(y, z, d));
     }
     w16 sums[4] = {w_set(0), w_set(0), w_set(0), w_set(0)};

@@ -134,8 +134,9 @@ INLINE ptrdiff_t TYPED(rows_ahead)(ptrdiff_t n_features)
 }
 
 /* y of one observation. */
-INLINE void TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_code_book *book, ptrdiff_t d, float *y)
+INLINE void TYPED(load_row)(const REAL *x, ptrdiff_t feature_stride, const vq_code_book *book, float *y)
 {
+    const ptrdiff_t d = book->n_features;
     const REAL *shift = TYPED_SHIFT(book), scale = (REAL)book->scale;
     if (feature_stride == 1)
         for (ptrdiff_t j = 0; j < d; j++)
@@ -224,7 +225,7 @@ INLINE void TYPED(load_rows)(const vq_obs *obs, ptrdiff_t first, ptrdiff_t n, co
         load_vectors((const float *)TYPED(row)(obs, first), obs->row_stride, n, d, book, y, step);
     else
         for (ptrdiff_t p = 0; p < n; p++)
-            TYPED(load_row)(TYPED(row)(obs, first + p), obs->feature_stride, book, d, y + p * step);
+            TYPED(load_row)(TYPED(row)(obs, first + p), obs->feature_stride, book, y + p * step);
 }
 
 /* With the int16 filter, up to the first observation that it is not worth its while for. */
@@ -290,7 +291,7 @@ static void TYPED(load_block)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code
     const ptrdiff_t d = book->n_features;
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         float *y = scratch->rows + i * d;
-        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, d, y);
+        TYPED(load_row)(TYPED(row)(obs, i), obs->feature_stride, book, y);
         float sq_norm = inner_product(y, y, d);
         float band = book->band_constant + book->band_norm * sqrtf(sq_norm) + book->band_square * sq_norm;
         int in_range = band < INFINITY; /* otherwise y left the range of float32 */
