@@ -9,14 +9,14 @@ from vqfast._core.lloyd import Means, lloyd
 from vqfast._core.nearest import Nearest
 
 
-def trajectory(obs, start, n_rounds, isa=None, *, path=None, workers=1):
+def trajectory(obs, start, n_rounds, isa=None, *, path=None, workers=1, tells_moved=True):
     """Codes after every round, the final code book, and the search."""
     search = Nearest(obs, len(start), workers, isa, path, rounds=n_rounds)
     means, book, all_codes = Means(search), np.array(start, dtype="f8"), []
     codes, members = np.zeros(len(obs), dtype=np.int32), np.zeros(len(start), dtype=bool)
     for i in range(n_rounds):
-        search.assign(book, codes, follow=i > 0)
-        means.update(codes, book, members)
+        search.assign(book, codes, follow=i > 0, moved=means.computed() if i and tells_moved else None)
+        means.update(codes, book, members, all_means=not tells_moved)
         all_codes.append(codes.copy())
     return np.array(all_codes), book, search
 
@@ -115,7 +115,7 @@ def test_vectors_share_a_bound(n_codes, span, integer_isa, rng):
     np.testing.assert_array_equal(book, expected_book)
 
 
-@pytest.mark.parametrize(("n_features", "n_codes", "second"), [(300, 100, True), (64, 100, False), (256, 600, False)])
+@pytest.mark.parametrize(("n_features", "n_codes", "second"), [(300, 100, True), (64, 100, True), (60, 100, False), (256, 600, False)])
 def test_a_second_plane_where_there_is_room(n_features, n_codes, second, integer_isa, rng):
     obs = isotropic(6000, n_features, np.dtype("f4"), rng)
     start = obs[rng.choice(6000, n_codes, replace=False)]
@@ -191,6 +191,22 @@ def test_without_room_for_bounds(integer_isa, rng):
     found, _, search = trajectory(obs, obs[:900], 4, integer_isa)
     assert not search.integers.keeps_bounds
     np.testing.assert_array_equal(found, trajectory(obs, obs[:900], 4, path="direct")[0])
+
+
+@pytest.mark.parametrize("path", ["integers", "directions", "panels"])
+def test_code_words_at_rest_need_no_packing(path, integer_isa, rng):
+    """Told which ones moved, a fit has the same bounds: some rest, come back to rest, and move again."""
+    obs = clusters(2000, 60, np.dtype("f4"), rng)
+    start, shares, code_books = obs[rng.choice(2000, 150, replace=False)], [], []
+    for n_rounds in range(14, 50, 5):
+        for tells_moved in (False, True):
+            codes, book, search = trajectory(obs, start, n_rounds, integer_isa, path=path, tells_moved=tells_moved)
+            shares.append(search.integers.share_needed() if search.integers else 0)
+            code_books.append(book)
+        np.testing.assert_array_equal(code_books[-1], code_books[-2])
+    np.testing.assert_array_equal(shares[::2], shares[1::2])
+    expected, _, _ = trajectory(obs, start, n_rounds, path="direct")
+    np.testing.assert_array_equal(codes, expected)
 
 
 def test_many_hits_fall_back_to_panels(integer_isa, dtype, rng):

@@ -210,9 +210,10 @@ class _Fit:
     def distortion_of(self, book: NDArray[np.float64], follow: bool) -> float:
         """Assign the observations to the book; the mean of their distances.
 
-        With `follow` the book is the one before, a step further.
+        With `follow` the book is the one before with the means of the last update.
         """
-        self.search.assign(book, self.codes, self.dist, follow=follow)
+        moved = self.means.computed() if follow else None
+        self.search.assign(book, self.codes, self.dist, follow=follow, moved=moved)
         if self.weights is None:
             return float(np.mean(self.dist))
         return float(np.average(self.dist, weights=self.weights))
@@ -234,7 +235,7 @@ class _Fit:
             if best < np.inf:
                 before = book.copy()
             members = np.empty(book.shape[0], dtype=bool)
-            follow = not self.means.update(self.codes, book, members)
+            follow = not self.means.update(self.codes, book, members, all_means=False)
             if follow and self.means.n_moved == 0:
                 return book, distortion
             if not follow:

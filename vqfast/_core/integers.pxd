@@ -48,6 +48,7 @@ cdef extern from "integers.h" nogil:
 
     ctypedef struct vq_integers_history:
         float *snapshots
+        uint8_t *places
         int n_slots
         int last
         int slot

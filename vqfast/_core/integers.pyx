@@ -17,9 +17,10 @@ cdef Py_ssize_t KEPT_BYTES = 1 << 31
 cdef Py_ssize_t MOST_SLOTS = 14
 cdef Py_ssize_t LEAST_SLOTS = 3
 # As many must be left for a second plane. Observations of fewer features are read from
-# memory as fast as two planes are put together (384 features: 10 % less with them; 32: 18 % more).
+# memory as fast as two planes are put together (fits of 64 to 384 features take 5 to 25 % less
+# with them, of 16 to 48 as long).
 cdef Py_ssize_t SECOND_SLOTS = 7
-cdef Py_ssize_t SECOND_FEATURES = 256
+cdef Py_ssize_t SECOND_FEATURES = 64
 # Directions are orthonormal but for the roundings of float32; the proof needs less than 1.
 cdef double MOST_SKEW = 1e-3
 cdef double UNIT_ROUNDING = 2.0 ** -24
@@ -113,6 +114,7 @@ cdef class Integers:
             self.dists = <float *>vq_take(&cursor, 4 * rows)
             self.n_needed = <int64_t *>vq_take(&cursor, 8 * n_blocks)
             self.history.snapshots = <float *>vq_take(&cursor, 4 * self.history.n_slots * size)
+            self.history.places = <uint8_t *>vq_take(&cursor, VQ_INTEGERS_SLOTS * self.n_codes)
             self.history.code_ways = <float *>vq_take(&cursor, 4 * VQ_INTEGERS_SLOTS * self.n_codes)
             self.history.ways = <float *>vq_take(&cursor, 4 * VQ_INTEGERS_SLOTS * groups)
             self.history.steps = <float *>vq_take(&cursor, 4 * self.n_codes)

@@ -32,6 +32,7 @@ cdef extern from "kernels.h" nogil:
         double *exact
         int16_t *pairs
         int32_t *starts
+        const uint8_t *moved
 
     ctypedef struct vq_candidates:
         pass

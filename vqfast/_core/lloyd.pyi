@@ -16,6 +16,7 @@ class Means:
         members: NDArray[np.bool_],
         all_means: bool = True,
     ) -> int: ...
+    def computed(self) -> NDArray[np.uint8]: ...
 
 def lloyd(
     search: Nearest,

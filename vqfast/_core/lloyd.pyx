@@ -13,6 +13,8 @@ from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
 
+import numpy as np
+
 from .passes import extents
 
 cnp.import_array()
@@ -64,7 +66,7 @@ cdef class Means:
     cdef int64_t *fixed_sums
     cdef int n_copies
     cdef int64_t *moved  # (n_copies, n_codes, 2 n_features + 1): what each adds to sums and counts, or NULL
-    cdef uint8_t *touched  # (n_copies, n_codes)
+    cdef uint8_t *touched  # (n_copies or 1, n_codes): which means the last update computed, in the end
     cdef int64_t *n_moved_by  # (n_copies)
 
     def __cinit__(self, Nearest search, weights=None):
@@ -92,11 +94,12 @@ cdef class Means:
         self.old = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
         self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
         self.totals = <double *>PyMem_RawCalloc(self.n_codes, sizeof(double))
+        self.touched = <uint8_t *>PyMem_RawMalloc(search.workers * self.n_codes)
         if self.fixed:
             self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
             self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
-        if not (self.old and self.counts and self.totals and (self.sums or self.fixed_sums)):
+        if not (self.old and self.counts and self.totals and self.touched and (self.sums or self.fixed_sums)):
             raise MemoryError
         if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
             self.allocate_copies(size)
@@ -111,9 +114,8 @@ cdef class Means:
         """What threads add to the sums side by side."""
         self.n_copies = self.search.workers
         self.moved = <int64_t *>PyMem_RawMalloc(self.n_copies * (2 * size + self.n_codes) * sizeof(int64_t))
-        self.touched = <uint8_t *>PyMem_RawMalloc(self.n_copies * self.n_codes)
         self.n_moved_by = <int64_t *>PyMem_RawMalloc(self.n_copies * sizeof(int64_t))
-        if not (self.moved and self.touched and self.n_moved_by):
+        if not (self.moved and self.n_moved_by):
             raise MemoryError
         return 0
 
@@ -190,7 +192,8 @@ cdef class Means:
         cdef Py_ssize_t n_events = self.ends[k] - first
         cdef const int32_t *events = self.events + first
         cdef const vq_obs *obs = &self.search.obs
-        if not n_events and not self.all_new and not all_means:
+        self.touched[k] = n_events > 0 or self.all_new or all_means
+        if not self.touched[k]:
             return  # it is where it was
         if self.fixed:
             self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor,
@@ -238,7 +241,7 @@ cdef class Means:
         self.begin(codes)
         self.list_events(codes)
         self.weigh(codes, n_codes)
-        if (2 * self.n_moved + n_codes) * d < WORK_PER_THREAD:
+        if (2 * self.n_moved + (n_codes if all_means else 0)) * d < WORK_PER_THREAD:
             workers = 1
         width = (n_codes + PARTS_PER_THREAD * workers - 1) // (PARTS_PER_THREAD * workers)
         n_parts = (n_codes + width - 1) // width
@@ -306,7 +309,8 @@ cdef class Means:
                         self.fixed_sums[j] += moved[j]
         self.weigh(codes, n_codes)
         for k in range(n_codes):
-            if self.touched[k] or self.all_new or all_means:
+            self.touched[k] = self.touched[k] > 0 or self.all_new or all_means
+            if self.touched[k]:
                 self.set_mean(k, code_book + k * d)
         self.all_new = False
 
@@ -343,6 +347,12 @@ cdef class Means:
         for k in range(n_codes):
             flags[k] = self.totals[k] > 0
         return self.n_empty
+
+    def computed(self):
+        """Which means the last update computed, uint8; all others are where they were."""
+        cdef cnp.ndarray flags = np.empty(self.n_codes, np.uint8)
+        memcpy(cnp.PyArray_DATA(flags), self.touched, self.n_codes)
+        return flags
 
 
 cdef Tiles tiles_for(Nearest search, Means means, Py_ssize_t n_codes, Py_ssize_t n_rounds, const double *code_book,
@@ -394,6 +404,7 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
                 means.run_tiles(sorted_obs, n_codes, words)
             else:
                 job.warm = done > 0
+                job.moved = means.touched if done > 0 else NULL
                 search.run(words, n_codes, done > 0, &job)
                 means.run(codes_data, n_codes, False, words)
             if means.n_empty:

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint8_t
 
 cimport numpy as cnp
 
@@ -17,6 +17,7 @@ cdef struct Assignment:
     int32_t *codes
     void *dist
     int dist_type
+    const uint8_t *moved  # by code: 0 if its code word is that of the last run; NULL: none is for sure
     int path
     bint warm
     bint first_round
@@ -31,6 +32,7 @@ cdef class Nearest:
     cdef int obs_type
     cdef int wanted_path
     cdef Py_ssize_t block_rows
+    cdef Py_ssize_t at_once
     cdef const vq_kernels *kernels
     cdef const vq_typed_kernels *typed
     cdef vq_code_book book

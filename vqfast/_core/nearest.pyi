@@ -33,5 +33,6 @@ class Nearest:
         warm: bool = False,
         follow: bool = False,
         check_finite: bool = False,
+        moved: NDArray[np.uint8] | None = None,
     ) -> bool: ...
     def project(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]: ...

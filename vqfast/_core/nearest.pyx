@@ -3,7 +3,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport int16_t, int32_t
+from libc.stdint cimport int16_t, int32_t, uint8_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -16,8 +16,8 @@ from .kernels cimport (
 from .machine cimport kernels_of, view_obs
 from .memory cimport vq_allocate, vq_release, vq_take
 from .team cimport (
-    omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_stop, vq_team_stopped,
-    vq_team_threads,
+    omp_get_num_procs, vq_nanoseconds, vq_team, vq_team_begin, vq_team_enter, vq_team_more, vq_team_next,
+    vq_team_stop, vq_team_stopped, vq_team_threads,
 )
 
 import numpy as np
@@ -77,7 +77,7 @@ cdef double WORK_PER_THREAD = 1e7
 cdef double WORK_PER_ROW = 64
 # Elements of a code book that a second thread is worth in packing.
 cdef Py_ssize_t PACK_ELEMENTS = 1 << 17
-# Multiply-adds between two looks at the signals: a tenth of a second of the slowest path.
+# Multiply-adds up to the first look at the signals: a tenth of a second of the slowest path.
 cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
 PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "integers": VQ_INTEGERS,
@@ -359,10 +359,12 @@ cdef class Nearest:
         keeps_scale = self.has_scale and (follow or path == VQ_INTEGERS and self.integers.quantized)
         self.book.code_book = code_book
         self.book.n_codes = n_codes
+        self.book.moved = job.moved if follow else NULL
         if keeps_scale:
             self.pack_pass(-1, NULL)
             keeps_scale = self.kernels.pack_scale(&self.book, self.obs_type, True)
         if path != VQ_DIRECT and not keeps_scale:
+            self.book.moved = NULL
             self.kernels.pack_shift(&self.book, self.obs_type)
             self.pack_pass(-1, NULL)
             self.has_scale = self.kernels.pack_scale(&self.book, self.obs_type, False)
@@ -396,8 +398,7 @@ cdef class Nearest:
         """
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows, first = 0
         cdef double work = <double>self.block_rows * n_codes * (self.n_features + 4)
-        cdef Py_ssize_t at_once = min(self.workers, omp_get_num_procs()) * \
-            max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
+        cdef long long began
         cdef vq_team team
         cdef bint trial  # the first blocks show what the integers path is worth
         cdef double most_hits = INTEGERS_HITS
@@ -409,11 +410,15 @@ cdef class Nearest:
         job.path = self.pack(code_book, n_codes, job, follow)
         if job.path == VQ_INTEGERS and self.integers.keeps_bounds and not self.integers.book.directions.n:
             most_hits = INTEGERS_FIT_HITS
+        if job.first_round:
+            self.at_once = min(self.workers, omp_get_num_procs()) * \
+                max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
         trial = job.path == VQ_INTEGERS and job.first_round and not self.forced and n_blocks >= 2 * self.workers
         if trial:
             self.integers.compared(1)  # those of earlier rounds
         while first < n_blocks:
-            vq_team_begin(&team, self.workers, first, min(n_blocks, first + (self.workers if trial else at_once)))
+            began = vq_nanoseconds()
+            vq_team_begin(&team, self.workers, first, min(n_blocks, first + (self.workers if trial else self.at_once)))
             if self.workers == 1:  # no OpenMP: safe in a forked child
                 self.run_blocks(&team, 0, job)
             else:
@@ -428,10 +433,12 @@ cdef class Nearest:
                 with gil:
                     self.fall_back()
                 return self.run(code_book, n_codes, False, job)
-            trial = False
             if first < n_blocks:
+                if not trial:
+                    self.at_once = vq_team_more(self.at_once, began)
                 with gil:
                     self.check_signals()
+            trial = False
         if job.path == VQ_INTEGERS:
             self.integers.quantized = self.integers.keeps_rows
         return 1
@@ -462,12 +469,13 @@ cdef class Nearest:
             self.integers.quantized = False
 
     def assign(self, cnp.ndarray code_book, cnp.ndarray codes, dist=None, bint warm=False, bint follow=False,
-               bint check_finite=False):
+               bint check_finite=False, const uint8_t[::1] moved=None):
         """Write the code of every observation, and the distance to its code word.
 
         code_book is (n_codes or fewer, n_features) float64 in C order, codes int32 and dist
         float32, float64 or None, both contiguous. With warm, codes holds guesses on entry;
-        with follow, the codes that this object wrote last. Returns False, with the outputs
+        with follow, the codes that this object wrote last, for a code book like this one but for
+        the code words that moved (uint8, n_codes) tells, or all. Returns False, with the outputs
         undefined, if check_finite is asked for and an observation is not finite.
         """
         cdef Assignment job
@@ -476,6 +484,7 @@ cdef class Nearest:
         job.warm = warm or follow
         job.check_finite = check_finite
         job.dist = NULL
+        job.moved = NULL if moved is None else &moved[0]
         if dist is not None:
             job.dist = cnp.PyArray_DATA(<cnp.ndarray?>dist)
             job.dist_type = VQ_FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32 else VQ_FLOAT64

@@ -162,6 +162,7 @@ def assign_parts(cnp.ndarray obs, list code_books, cnp.ndarray codes, int worker
     try:
         layout(&job, MOST_FEATURES, workers, memory)
         packing.warm = False
+        packing.moved = NULL
         searches = []
         for m, book in enumerate(code_books):
             search = Nearest(obs[:, feature:feature + book.shape[1]], n_codes, 1, isa, path)

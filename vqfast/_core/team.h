@@ -16,11 +16,11 @@
 #define _GNU_SOURCE
 #endif
 #include <sched.h>
-#include <time.h>
 #endif
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <time.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -53,14 +53,19 @@ static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, pt
     team->last = last;
 }
 
-#ifdef __linux__
-enum { PATIENCE = 20000 };
 static inline long long vq_nanoseconds(void)
 {
     struct timespec now;
+#ifdef __linux__
     clock_gettime(CLOCK_MONOTONIC, &now);
+#else
+    timespec_get(&now, TIME_UTC);
+#endif
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
+
+#ifdef __linux__
+enum { PATIENCE = 20000 };
 #endif
 
 /* To be called by every thread as the first thing in a parallel region.
@@ -109,6 +114,13 @@ static inline ptrdiff_t vq_team_next(vq_team *team, int worker)
         return -1;
     long long part = atomic_fetch_add_explicit(&team->next, 1, memory_order_relaxed);
     return part < team->last && !vq_team_stopped(team) ? (ptrdiff_t)part : -1;
+}
+
+/* Parts for the next team, after one of at_once that began then: between two looks at the signals
+ * a fifth of a second may pass, and where a team ends some threads wait for others. */
+static inline ptrdiff_t vq_team_more(ptrdiff_t at_once, long long began)
+{
+    return vq_nanoseconds() - began < 20000000 ? 4 * at_once : at_once;
 }
 
 /* Threads to ask for; those with a number of workers or above get no part. */

@@ -16,3 +16,5 @@ cdef extern from "team.h" nogil:
     void vq_team_stop(vq_team *team)
     bint vq_team_stopped(vq_team *team)
     int vq_team_threads(int workers)
+    long long vq_nanoseconds()
+    Py_ssize_t vq_team_more(Py_ssize_t at_once, long long began)

@@ -31,6 +31,15 @@ static void pack_shift(vq_code_book *book, int obs_type)
     }
 }
 
+/* Whether code words first ... last - 1 are packed as they are. */
+INLINE int at_rest(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
+{
+    int moved = book->moved == NULL;
+    for (ptrdiff_t k = first; !moved && k < last; k++)
+        moved = book->moved[k];
+    return !moved;
+}
+
 /* sq_norms[k] = |c - shift|^2, in no particular order of the sum. */
 static void pack_sq_norms(vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
 {
@@ -40,6 +49,8 @@ static void pack_sq_norms(vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
         vd8 acc = {0};
         double norm = 0;
         ptrdiff_t j = 0;
+        if (at_rest(book, k, k + 1))
+            continue;
         for (; j + 8 <= d; j += 8) {
             vd8 t = load8_f64(code_word + j) - load8_f64(book->shift + j);
             acc += t * t;
@@ -186,10 +197,14 @@ static void pack_codes(vq_code_book *book, int path, ptrdiff_t first, ptrdiff_t 
             packed_row(book, k, -1, book->scores + k * book->n_features);
         if (first == 0)
             int16_pack(book);
-    } else if (path == VQ_INTEGERS)
+    } else if (path == VQ_INTEGERS) {
         for (ptrdiff_t k = first; k < last; k++)
-            packed_row(book, k, 1, book->rows + k * book->n_features);
-    else
-        for (ptrdiff_t k = first; k < last; k += PANEL)
-            pack_panel(book, k, last - k < PANEL ? last - k : PANEL, drifts ? drifts + k / PANEL : NULL);
+            if (!at_rest(book, k, k + 1))
+                packed_row(book, k, 1, book->rows + k * book->n_features);
+    } else
+        for (ptrdiff_t k = first; k < last; k += PANEL) {
+            const ptrdiff_t n = last - k < PANEL ? last - k : PANEL;
+            if (!at_rest(book, k, k + n))
+                pack_panel(book, k, n, drifts ? drifts + k / PANEL : NULL);
+        }
 }

@@ -58,16 +58,6 @@ INLINE float TYPED(dist_to)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *
     return TYPED(obs_dist)(obs, i, book, code, y);
 }
 
-/* The same of a hit. There are several of some observations and they are in the cache then: two planes of
- * bytes would take more time to put together (7 to 15 % of a fit of many hits). */
-INLINE float TYPED(hit_dist)(const vq_obs *obs, ptrdiff_t i, const vq_code_book *book, const vq_integers_book *integers,
-                             const vq_integers_rows *rows, ptrdiff_t code, float *y)
-{
-    if (QUAD == 4 && !integers->directions.n)
-        return TYPED(obs_dist)(obs, i, book, code, y);
-    return TYPED(dist_to)(obs, i, book, integers, rows, code, y);
-}
-
 /* Lines of the rows that the next observations will need. */
 INLINE void TYPED(integers_prefetch)(const vq_obs *obs, const vq_code_book *book, const vq_integers_book *integers,
                                      const vq_integers_rows *rows, ptrdiff_t i, ptrdiff_t code)
@@ -100,7 +90,7 @@ static void TYPED(integers_score)(const vq_obs *obs, const vq_code_book *book, c
         vq_integers_hit *hit = scratch->hits + h;
         const ptrdiff_t i = hit->row;
         const float spare = dist_spare(book, rows, i);
-        const float dist = TYPED(hit_dist)(obs, i, book, integers, rows, hit->code, scratch->row),
+        const float dist = TYPED(dist_to)(obs, i, book, integers, rows, hit->code, scratch->row),
                     best = scratch->dists[i];
         const float nearer = dist < best ? dist : best, farther = dist < best ? best : dist;
         const int apart = farther * (1 - rounding) - spare > nearer * (1 + rounding) + spare;

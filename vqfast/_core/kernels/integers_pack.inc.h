@@ -113,44 +113,66 @@ static void integers_pack(const vq_code_book *book, ptrdiff_t first, ptrdiff_t l
 
 /* ---- ways of the codes since the snapshots ---------------------------------------- */
 
+/* A place of a code's snapshots that no slot but the one of this round refers to. */
+INLINE int free_place(const uint8_t *places, const vq_integers_history *history)
+{
+    uint32_t used = 0;
+    for (int s = 0; s < history->n_slots; s++)
+        used |= (uint32_t)(s != history->slot) << places[s];
+    return __builtin_ctz(~used);
+}
+
 /* One code: its ways, and the snapshot of this round. Returns whether it has moved. */
 static int measure_code(const vq_code_book *book, ptrdiff_t code, const vq_integers_history *history)
 {
     const ptrdiff_t d = book->n_features, size = book->n_codes * d;
     const float *row = book->rows + code * d;
     float *snapshots = history->snapshots + code * d, *ways = history->code_ways + code * VQ_INTEGERS_SLOTS;
-    const int moved = history->last < 0 || memcmp(row, snapshots + history->last * size, (size_t)d * sizeof *row) != 0;
-    if (history->last < 0)
+    uint8_t *places = history->places + code * VQ_INTEGERS_SLOTS;
+    const int first = history->last < 0, slot = history->slot, last = first ? slot : history->last;
+    const int moved = first || (!at_rest(book, code, code + 1)
+                                && memcmp(row, snapshots + places[last] * size, (size_t)d * sizeof *row) != 0);
+    if (first) {
         memset(ways, 0, VQ_INTEGERS_SLOTS * sizeof *ways);
-    else if (!moved)
-        ways[history->last] = 0;
-    else
-        for (int s = 0; s < history->n_slots; s++)
-            ways[s] = sqrtf(sq_dist_packed(row, snapshots + s * size, d)) * (1 + sum_rounding(d)) * BOUND_UP;
-    history->steps[code] = history->last < 0 ? 0 : ways[history->last];
-    memcpy(snapshots + history->slot * size, row, (size_t)d * sizeof *row);
+        for (int s = 0; s < VQ_INTEGERS_SLOTS; s++)
+            places[s] = (uint8_t)s;
+    } else if (moved) {
+        float from[VQ_INTEGERS_SLOTS];
+        uint32_t known = 0;
+        for (int s = 0; s < history->n_slots; s++) {
+            const int place = places[s];
+            if (!(known >> place & 1))
+                from[place] = sqrtf(sq_dist_packed(row, snapshots + place * size, d)) * (1 + sum_rounding(d)) * BOUND_UP;
+            known |= 1u << place;
+            ways[s] = from[place];
+        }
+    } else
+        ways[last] = 0;
+    history->steps[code] = first ? 0 : ways[last];
+    places[slot] = (uint8_t)(moved ? free_place(places, history) : places[last]);
+    if (moved)
+        memcpy(snapshots + places[slot] * size, row, (size_t)d * sizeof *row);
     return moved;
 }
 
 static void integers_follow(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last,
                             const vq_integers_history *history, vq_integers_book *integers)
 {
-    const ptrdiff_t width = integers->span * VECTOR;
     for (ptrdiff_t g = first; g < last; g++) {
         float *ways = history->ways + g * VQ_INTEGERS_SLOTS;
-        int moved = history->last < 0;
         memset(ways, 0, VQ_INTEGERS_SLOTS * sizeof *ways);
-        for (ptrdiff_t p = g * width; p < (g + 1) * width; p++) {
-            const ptrdiff_t code = integers->order[p];
-            if (code < 0)
-                continue;
-            moved |= measure_code(book, code, history);
-            for (int s = 0; s < history->n_slots; s++) {
-                float way = history->code_ways[code * VQ_INTEGERS_SLOTS + s];
-                ways[s] = way > ways[s] ? way : ways[s];
+        for (ptrdiff_t v = g * integers->span; v < (g + 1) * integers->span; v++) {
+            int moved = history->last < 0;
+            for (ptrdiff_t p = v * VECTOR; p < (v + 1) * VECTOR && integers->order[p] >= 0; p++) {
+                const ptrdiff_t code = integers->order[p];
+                moved |= measure_code(book, code, history);
+                for (int s = 0; s < history->n_slots; s++) {
+                    float way = history->code_ways[code * VQ_INTEGERS_SLOTS + s];
+                    ways[s] = way > ways[s] ? way : ways[s];
+                }
             }
+            if (moved)
+                integers_pack_vector(book, v, integers);
         }
-        for (ptrdiff_t v = g * integers->span; moved && v < (g + 1) * integers->span; v++)
-            integers_pack_vector(book, v, integers);
     }
 }

@@ -84,6 +84,7 @@ typedef struct {
  *  pairs       lanes: (n_codes, n_features / 2 rounded up, 2) int16, see int16.inc.h;
  *              int16_unit is 0 where that filter is not used
  *  starts      lanes: (n_codes) int32
+ *  moved       (n_codes) 0 for a code word that is packed as it is; NULL: none is
  */
 typedef struct {
     ptrdiff_t n_codes;
@@ -99,6 +100,7 @@ typedef struct {
     double *exact;
     int16_t *pairs;
     int32_t *starts;
+    const uint8_t *moved;
     float int16_unit;
     float int16_error;   /* of a code word in pairs, in that unit */
     float band_constant; /* band(y) = constant + norm * |y| + square * |y|^2 */
