@@ -46,6 +46,19 @@ def test_kmeans_chooses_once_a_restart(make):
     assert rng.random() == twin.random()
 
 
+@pytest.mark.parametrize("n", [1, 2, 511, 512, 513, 1024, 5000])
+@pytest.mark.parametrize("scale", [1.0, 1e-290, 1e290, 5e-324, 0.0, np.inf, np.nan])
+def test_place_of_a_share(n, scale, rng):
+    """As searched for in the whole running sum: also at its steps, between equal ones, and past the last."""
+    with np.errstate(all="ignore"):
+        for potential in (rng.random(n), rng.random(n) ** 20, (rng.random(n) < 0.01) * 1.0, np.ones(n)):
+            potential = potential * scale
+            steps = (potential / potential.sum()).cumsum()
+            near = np.concatenate([steps, np.nextafter(steps, 0), np.nextafter(steps, 1)])[:: 1 + n // 100]
+            for share in (0.0, np.nextafter(1, 0), *rng.random(100), *near):
+                assert _seeding.place_of(float(share), potential) == np.searchsorted(steps, share)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("d", [1, 2, 8, 9, 30])
 def test_plus_plus_is_its_twin(make, dtype, d, weighted, workers):

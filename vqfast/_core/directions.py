@@ -37,13 +37,15 @@ def leading_directions(obs: Matrix, n_codes: int, project: Project) -> Matrix | 
         sample = sample - sample.mean(0)
         sample = (sample / np.max(np.abs(sample), initial=0)).astype("f4")
         seen, held = np.ascontiguousarray(sample[::2]), np.ascontiguousarray(sample[1::2])
+        seen_columns = np.ascontiguousarray(seen.T)
         for n_directions in CHOICES:
             try:
-                start = orthonormal(np.ascontiguousarray(seen[: n_directions + 1].T), project)
-                directions = refined(seen, start, project)
+                start = orthonormal(np.ascontiguousarray(seen_columns[:, : n_directions + 1]), project)
+                directions = refined(seen, seen_columns, start, project)
                 if not left_out(held, directions, project) < (1 - LEAST_SHARE) * mean_sq_norm(held):
                     return None
-                directions = refined(seen, refined(seen, directions, project), project)
+                for _ in range(2):
+                    directions = refined(seen, seen_columns, directions, project)
             except np.linalg.LinAlgError:  # the sample does not span so many
                 return None
             # 2 |rest of x| |rest of c|: a code word is a mean of n_obs / n_codes observations.
@@ -61,9 +63,9 @@ def some_directions(n_features: int) -> Matrix:
     return evened(np.eye(n_features, min(n_features, 15)))
 
 
-def refined(rows: Matrix, directions: Matrix, project: Project) -> Matrix:
-    """Directions nearer to the leading ones of the rows: a step of subspace iteration."""
-    return orthonormal(project(np.ascontiguousarray(rows.T), project(rows, directions)), project)
+def refined(rows: Matrix, columns: Matrix, directions: Matrix, project: Project) -> Matrix:
+    """Directions nearer to the leading ones of the rows, columns being their transpose: a step of subspace iteration."""
+    return orthonormal(project(columns, project(rows, directions)), project)
 
 
 def orthonormal(columns: Matrix, project: Project) -> Matrix:

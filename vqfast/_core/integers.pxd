@@ -87,6 +87,7 @@ cdef extern from "integers.h" nogil:
         float *upper
         float *inverses
         float *heights
+        int32_t *parts
         int32_t *list
         int32_t *first_hits
         vq_integers_hit *hits
@@ -146,7 +147,8 @@ cdef class Integers:
     cdef vq_integers_rows layout_rows(self, char **cursor, Py_ssize_t n) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
     cdef void set_codes(self, const vq_code_book *book) noexcept nogil
-    cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale) noexcept nogil
+    cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale,
+                   Py_ssize_t n_moved) noexcept nogil
     cdef void pack_parts(self, vq_team *team, int worker, const vq_code_book *book, bint follow) noexcept nogil
     cdef double compared(self, Py_ssize_t n_rows) noexcept nogil
     cdef void run_block(self, const vq_obs *obs, Py_ssize_t block, Py_ssize_t n_rows, const vq_code_book *book,

@@ -153,6 +153,7 @@ cdef class Integers:
         scratch.upper = <float *>vq_take(cursor, 4 * n)
         scratch.inverses = <float *>vq_take(cursor, 4 * n)
         scratch.heights = <float *>vq_take(cursor, 4 * n)
+        scratch.parts = <int32_t *>vq_take(cursor, n // 4)
         scratch.list = <int32_t *>vq_take(cursor, 4 * (n + 16))
         scratch.first_hits = <int32_t *>vq_take(cursor, 4 * n)
         scratch.hit_capacity = (n + 16) * VQ_INTEGERS_HITS
@@ -184,9 +185,10 @@ cdef class Integers:
                 self.kernels.pack(book, part * PACK_STEP * span, last * span, &self.book)
             part = vq_team_next(team, worker)
 
-    cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale) noexcept nogil:
-        """Integers of a code book whose rows are packed. Without follow bounds begin anew;
-        without keeps_scale the integers of the observations do, too."""
+    cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale,
+                   Py_ssize_t n_moved) noexcept nogil:
+        """Integers of a code book whose rows are packed, n_moved of them new. Without follow bounds
+        begin anew; without keeps_scale the integers of the observations do, too."""
         cdef vq_team team
         self.round.warm = warm
         self.round.first = not follow
@@ -199,7 +201,7 @@ cdef class Integers:
             self.history.slot = self.n_rounds % self.history.n_slots
         vq_team_begin(&team, self.workers, 0, (self.book.n_vectors // self.book.span + PACK_STEP - 1) // PACK_STEP)
         follow = self.keeps_bounds
-        if self.workers == 1 or book.n_codes * self.n_features < PACK_ELEMENTS:
+        if self.workers == 1 or n_moved * self.n_features < PACK_ELEMENTS:
             self.pack_parts(&team, 0, book, follow)
         else:
             with parallel(num_threads=vq_team_threads(self.workers)):

@@ -55,6 +55,7 @@ cdef class Nearest:
     cdef int fall_back(self) except -1
     cdef void give_up(self) noexcept nogil
     cdef bint leaves_out(self) noexcept nogil
+    cdef Py_ssize_t n_moved(self) noexcept nogil
     cdef int best_path(self) noexcept
     cdef int float_path(self) noexcept
     cdef bint suits_integers(self, bint bounds) noexcept

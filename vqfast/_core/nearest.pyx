@@ -344,7 +344,7 @@ cdef class Nearest:
     cdef void pack_pass(self, int path, float *drifts) noexcept nogil:
         cdef vq_team team
         vq_team_begin(&team, self.workers, 0, (self.book.n_codes + self.pack_step - 1) // self.pack_step)
-        if self.workers == 1 or self.book.n_codes * self.n_features < 2 * PACK_ELEMENTS:
+        if self.workers == 1 or self.n_moved() * self.n_features < 2 * PACK_ELEMENTS:
             self.pack_parts(&team, 0, path, drifts)
         else:
             with parallel(num_threads=vq_team_threads(self.workers)):
@@ -374,7 +374,7 @@ cdef class Nearest:
         if n_codes > 1:
             self.pack_pass(path, self.drifts if follow else NULL)
         if path == VQ_INTEGERS:
-            self.integers.pack(&self.book, follow, job.warm, keeps_scale)
+            self.integers.pack(&self.book, follow, job.warm, keeps_scale, self.n_moved())
         self.can_follow = path == VQ_PANELS and self.lower != NULL
         if path == VQ_INTEGERS:  # a code word left out has no way from where it was
             self.can_follow = self.integers.keeps_bounds and not self.leaves_out()
@@ -382,6 +382,13 @@ cdef class Nearest:
             memset(self.drifts, 0, 4 * self.n_panels())
         job.first_round = not follow
         return path
+
+    cdef Py_ssize_t n_moved(self) noexcept nogil:
+        """Code words that are to be packed."""
+        cdef Py_ssize_t k, n = 0
+        for k in range(self.book.n_codes):
+            n += self.book.moved == NULL or self.book.moved[k] > 0
+        return n
 
     cdef bint leaves_out(self) noexcept nogil:
         """Whether a code word is not finite."""

@@ -163,6 +163,7 @@ typedef struct {
     float *upper;          /* (rows) distance to the own code, rounded up; -inf where nothing is needed */
     float *inverses;       /* (rows) 1 / unit of the bounds, rounded down */
     float *heights;        /* (rows) |y|^2 less the roundings of a score */
+    int32_t *parts;        /* (rows / 16) the first row of each sixteen that a later round looks at */
     int32_t *list;         /* (rows + 16) */
     int32_t *first_hits;   /* (rows) the last hit of each row, or -1 */
     vq_integers_hit *hits; /* (hit_capacity) */

@@ -186,16 +186,29 @@ static void nearest_bounds(const vq_integers_book *integers, const vq_integers_b
     }
 }
 
-/* The rows that the bounds do not exclude from a group. With renewed, the entries of a slot
- * that was in use hold for this round already. */
-static ptrdiff_t list_bounded(const vq_integers_bounds *bounds, ptrdiff_t g, int renewed, vq_integers_scratch *scratch)
+/* scratch->parts = where sixteen rows begin of which some may need something; with all, all do. Returns how many. */
+static ptrdiff_t list_parts(ptrdiff_t row_step, int all, vq_integers_scratch *scratch)
+{
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < row_step; i += 16) {
+        scratch->parts[n] = (int32_t)i;
+        n += all || wm_bits(w_less(w_set(-INFINITY), w_load(scratch->upper + i)));
+    }
+    return n;
+}
+
+/* The rows of the n_parts that the bounds do not exclude from a group. With renewed, the entries of
+ * a slot that was in use hold for this round already; without, parts must be all. */
+static ptrdiff_t list_bounded(const vq_integers_bounds *bounds, ptrdiff_t g, int renewed, ptrdiff_t n_parts,
+                              vq_integers_scratch *scratch)
 {
     const w16m this_slot = wm_from_bits((uint32_t)renewed << bounds->slot);
     const w16 ways = w_select(this_slot, w_set(0), w_load(bounds->ways + g * VQ_INTEGERS_SLOTS));
     const int reused = bounds->reused && !renewed;
     uint16_t *lower = bounds->lower + g * bounds->row_step;
     ptrdiff_t n = 0;
-    for (ptrdiff_t i = 0; i < bounds->row_step; i += 16) {
+    for (ptrdiff_t p = 0; p < n_parts; p++) {
+        const ptrdiff_t i = scratch->parts[p];
         w16 now =
             bounds_now(lower + i, w_load(bounds->units + i), w_load(scratch->inverses + i), ways, bounds->slot, reused);
         const uint32_t needed = 0xffff & ~wm_bits(w_less(w_load(scratch->upper + i), now));

@@ -202,8 +202,9 @@ static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
         if (scratch->own_dists[i] >= 0)
             bounds->upper[i] = upper_of(book, rows, i, scratch->own_dists[i]);
     gather_facts(rows, bounds->row_step, scratch);
-    for (ptrdiff_t g = 0; g < n_groups; g++) {
-        ptrdiff_t n = list_bounded(bounds, g, lazy, scratch);
+    const ptrdiff_t n_parts = list_parts(bounds->row_step, !lazy, scratch);
+    for (ptrdiff_t g = 0; n_parts && g < n_groups; g++) {
+        ptrdiff_t n = list_bounded(bounds, g, lazy, n_parts, scratch);
         n_needed += n;
         TYPED(integers_scan)(obs, book, integers, rows, bounds, n, g * integers->span, (int)integers->span, scratch);
     }
