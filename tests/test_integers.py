@@ -115,7 +115,9 @@ def test_vectors_share_a_bound(n_codes, span, integer_isa, rng):
     np.testing.assert_array_equal(book, expected_book)
 
 
-@pytest.mark.parametrize(("n_features", "n_codes", "second"), [(300, 100, True), (64, 100, True), (60, 100, False), (256, 600, False)])
+@pytest.mark.parametrize(
+    ("n_features", "n_codes", "second"), [(300, 100, True), (64, 100, True), (60, 100, False), (256, 600, False)]
+)
 def test_a_second_plane_where_there_is_room(n_features, n_codes, second, integer_isa, rng):
     obs = isotropic(6000, n_features, np.dtype("f4"), rng)
     start = obs[rng.choice(6000, n_codes, replace=False)]

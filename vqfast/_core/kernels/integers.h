@@ -114,7 +114,7 @@ typedef struct {
 /* The packed code books of the last rounds, and the ways since. */
 typedef struct {
     float *snapshots; /* (n_slots, n_codes, n_features) */
-    uint8_t *places;  /* (n_codes, VQ_INTEGERS_SLOTS) where in snapshots a code of a slot is; one that rests shares it */
+    uint8_t *places; /* (n_codes, VQ_INTEGERS_SLOTS) where in snapshots a code of a slot is; one that rests shares it */
     int n_slots;
     int last;         /* slot of the last round, or -1: there was none */
     int slot;         /* of this round; what it holds is measured before it is overwritten */

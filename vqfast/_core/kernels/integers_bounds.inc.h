@@ -186,6 +186,29 @@ static void nearest_bounds(const vq_integers_book *integers, const vq_integers_b
     }
 }
 
+/* The steps of the own codes are in scratch->minima. Old distances and upper bounds as they hold now;
+ * scratch->own_dists is the known distance, or -1 where none is or, with lazy, the upper bound is
+ * below the nearest bound. Lists the rows whose distance is needed and not known. */
+static ptrdiff_t list_own(const vq_integers_bounds *bounds, ptrdiff_t n_rows, int lazy, vq_integers_scratch *scratch)
+{
+    const w16 none = w_set(-1), zero = w_set(0);
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < bounds->row_step; i += 16) {
+        const uint32_t rows = n_rows - i < 16 ? (1u << (n_rows - i)) - 1 : 0xffff;
+        const w16 step = w_load(scratch->minima + i);
+        const w16 upper = w_mul(w_add(w_load(bounds->upper + i), step), w_set(BOUND_UP));
+        const w16 dists = w_select(w_less(zero, step), none, w_load(bounds->dists + i));
+        uint32_t needed = rows;
+        if (lazy)
+            needed &= ~wm_bits(w_less(upper, w_load(scratch->best + i)));
+        w_store(bounds->upper + i, upper);
+        w_store(bounds->dists + i, dists);
+        w_store(scratch->own_dists + i, w_select(wm_from_bits(needed), dists, none));
+        n = w_append(scratch->list, n, i, needed & ~wm_bits(w_less_equal(zero, dists)));
+    }
+    return n;
+}
+
 /* scratch->parts = where sixteen rows begin of which some may need something; with all, all do. Returns how many. */
 static ptrdiff_t list_parts(ptrdiff_t row_step, int all, vq_integers_scratch *scratch)
 {
@@ -218,6 +241,17 @@ static ptrdiff_t list_bounded(const vq_integers_bounds *bounds, ptrdiff_t g, int
     return n;
 }
 
+/* scratch->inverses = 1 / the units of the bounds, rounded down. */
+static void invert_units(const vq_integers_bounds *bounds, vq_integers_scratch *scratch)
+{
+    const float *units = bounds->units;
+    float *inverses = scratch->inverses;
+    for (ptrdiff_t i = 0; i < bounds->row_step; i++) {
+        const float inverse = BOUND_DOWN / units[i];
+        inverses[i] = units[i] > 0 ? inverse : 0;
+    }
+}
+
 /* limits, units, errors, norms, heights and inverses of a row side by side. */
 static void gather_facts(const vq_integers_rows *rows, ptrdiff_t row_step, vq_integers_scratch *scratch)
 {
@@ -233,10 +267,11 @@ static void gather_facts(const vq_integers_rows *rows, ptrdiff_t row_step, vq_in
     }
 }
 
-/* From the distances to the own codes: what the filters compare with. Rows past n_rows and
- * those that need nothing are left out; with nearest, so are those below their nearest bound. */
+/* From the distances to the own codes: what the filters compare with, and the bounds of those distances
+ * unless bounds is NULL. Rows past n_rows and those that need nothing are left out; with nearest, so
+ * are those below their nearest bound. */
 static void finish_own(const vq_code_book *book, const vq_integers_rows *rows, ptrdiff_t row_step, const float *nearest,
-                       vq_integers_scratch *scratch)
+                       const vq_integers_bounds *bounds, vq_integers_scratch *scratch)
 {
     const w16 rounding = w_set(1 + dist_rounding(book->n_features)), half = w_set(0.5f);
     const w16 longest = w_set(book->longest), none = w_set(-INFINITY);
@@ -251,7 +286,10 @@ static void finish_own(const vq_code_book *book, const vq_integers_rows *rows, p
         w16 band =
             w_fma(w_fma(w_set(book->band_square), norm, w_set(book->band_norm)), norm, w_set(book->band_constant));
         band = w_add(band, spare);
-        w16m needed = wm_and(w_less_equal(w_set(0), dist), w_less(norm, w_set(INFINITY)));
+        w16m needed = w_less_equal(w_set(0), dist);
+        if (bounds)
+            w_store(bounds->upper + i, w_select(needed, upper, w_load(bounds->upper + i)));
+        needed = wm_and(needed, w_less(norm, w_set(INFINITY)));
         w16 limit = w_fma(w_sub(sq_upper, sq_norm), half, band);
         w_store(scratch->heights + i, w_sub(sq_norm, band));
         w_store(scratch->limits + i, w_select(needed, limit, none));
@@ -260,6 +298,18 @@ static void finish_own(const vq_code_book *book, const vq_integers_rows *rows, p
             needed = wm_and_not(needed, w_less(upper, w_load(nearest + i)));
         w_store(scratch->upper + i, w_select(needed, upper, none));
     }
+}
+
+/* The first of the sixteens of rows from i on of which one may have another code than before, in codes. */
+static ptrdiff_t next_news(const vq_integers_scratch *scratch, const int32_t *codes, ptrdiff_t i, ptrdiff_t n_rows)
+{
+    for (; i + 16 <= n_rows; i += 16) {
+        uint64_t doubt[2];
+        memcpy(doubt, scratch->in_doubt + i, sizeof doubt);
+        if ((doubt[0] | doubt[1]) || wm_bits(wi_equal(wi_load(scratch->codes + i), wi_load(codes + i))) != 0xffff)
+            return i;
+    }
+    return i;
 }
 
 /* The bound of group g holds for one more code, at least so far from the observation. */

@@ -144,7 +144,7 @@ static void TYPED(integers_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
             scratch->in_doubt[i] = ALL_IN_DOUBT;
         scratch->own_dists[i] = TYPED(dist_to)(obs, i, book, integers, rows, scratch->codes[i], scratch->row);
     }
-    finish_own(book, rows, row_step, NULL, scratch);
+    finish_own(book, rows, row_step, NULL, NULL, scratch);
     if (bounds)
         first_bounds(book, integers, rows, n_rows, bounds, scratch);
     gather_facts(rows, row_step, scratch);
@@ -163,19 +163,18 @@ static void TYPED(integers_own)(const vq_obs *obs, ptrdiff_t n_rows, const vq_co
                                 vq_integers_scratch *scratch)
 {
     const ptrdiff_t few = TYPED(rows_ahead)(book->n_features), ahead = few > 8 ? few : 8;
-    int32_t *list = scratch->list;
-    ptrdiff_t n = 0;
+    const float *steps = bounds->steps;
+    const int32_t *positions = integers->positions;
+    float *way = scratch->minima; /* those are of first rounds */
+    int32_t *own = scratch->own, *list = scratch->list;
     for (ptrdiff_t i = 0; i < n_rows; i++) {
-        const float step = bounds->steps[codes[i]];
-        scratch->own[i] = integers->positions[codes[i]];
-        scratch->codes[i] = codes[i];
-        bounds->upper[i] = (bounds->upper[i] + step) * BOUND_UP;
-        bounds->dists[i] = step > 0 ? -1 : bounds->dists[i];
-        const int needed = !(lazy && bounds->upper[i] < scratch->best[i]);
-        scratch->own_dists[i] = needed ? bounds->dists[i] : -1;
-        list[n] = (int32_t)i;
-        n += needed && !(bounds->dists[i] >= 0);
+        own[i] = positions[codes[i]];
+        way[i] = steps[codes[i]];
     }
+    for (ptrdiff_t i = n_rows; i < bounds->row_step; i++)
+        way[i] = 0;
+    memcpy(scratch->codes, codes, (size_t)n_rows * sizeof *codes);
+    const ptrdiff_t n = list_own(bounds, n_rows, lazy, scratch);
     for (ptrdiff_t l = 0; l < n; l++) {
         const ptrdiff_t i = list[l];
         if (l + ahead < n)
@@ -197,10 +196,7 @@ static void TYPED(integers_later)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
     if (lazy)
         nearest_bounds(integers, bounds, scratch);
     TYPED(integers_own)(obs, n_rows, book, integers, rows, bounds, lazy, codes, scratch);
-    finish_own(book, rows, bounds->row_step, lazy ? scratch->best : NULL, scratch);
-    for (ptrdiff_t i = 0; i < n_rows; i++)
-        if (scratch->own_dists[i] >= 0)
-            bounds->upper[i] = upper_of(book, rows, i, scratch->own_dists[i]);
+    finish_own(book, rows, bounds->row_step, lazy ? scratch->best : NULL, bounds, scratch);
     gather_facts(rows, bounds->row_step, scratch);
     const ptrdiff_t n_parts = list_parts(bounds->row_step, !lazy, scratch);
     for (ptrdiff_t g = 0; n_parts && g < n_groups; g++) {
@@ -240,18 +236,22 @@ static void TYPED(integers_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq
     const ptrdiff_t row_step = (n_rows + 15) / 16 * 16, d = book->n_features;
     const int follow = bounds && !bounds->first_round;
     scratch->n_hits = scratch->n_scored = 0;
-    for (ptrdiff_t i = 0; i < row_step; i++) {
-        scratch->in_doubt[i] = i < n_rows && !(rows->norms[i] < INFINITY) ? ALL_IN_DOUBT : CERTAIN;
-        scratch->own_dists[i] = -1; /* of the rows that only fill */
-        scratch->first_hits[i] = -1;
-        if (follow)
-            scratch->inverses[i] = bounds->units[i] > 0 ? BOUND_DOWN / bounds->units[i] : 0;
-    }
+    memset(scratch->first_hits, 0xff, (size_t)n_rows * sizeof *scratch->first_hits);
+    for (ptrdiff_t i = 0; i < n_rows; i++)
+        scratch->in_doubt[i] = rows->norms[i] < INFINITY ? CERTAIN : ALL_IN_DOUBT;
+    for (ptrdiff_t i = n_rows; i < row_step; i++)
+        scratch->own_dists[i] = -1;
+    if (follow)
+        invert_units(bounds, scratch);
     if (follow)
         TYPED(integers_later)(obs, n_rows, book, integers, rows, bounds, codes, scratch);
     else
         TYPED(integers_first)(obs, n_rows, book, integers, rows, bounds, row_step, warm, codes, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
+        if (follow && i % 16 == 0)
+            i = next_news(scratch, codes, i, n_rows);
+        if (i >= n_rows)
+            break;
         const int32_t old = integers->order[scratch->own[i]];
         codes[i] = scratch->in_doubt[i] ? TYPED(integers_decide)(obs, i, book, integers, rows, exact->row, scratch)
                                         : scratch->codes[i];

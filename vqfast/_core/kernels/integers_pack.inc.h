@@ -130,8 +130,9 @@ static int measure_code(const vq_code_book *book, ptrdiff_t code, const vq_integ
     float *snapshots = history->snapshots + code * d, *ways = history->code_ways + code * VQ_INTEGERS_SLOTS;
     uint8_t *places = history->places + code * VQ_INTEGERS_SLOTS;
     const int first = history->last < 0, slot = history->slot, last = first ? slot : history->last;
-    const int moved = first || (!at_rest(book, code, code + 1)
-                                && memcmp(row, snapshots + places[last] * size, (size_t)d * sizeof *row) != 0);
+    const int moved = first
+                      || (!at_rest(book, code, code + 1)
+                          && memcmp(row, snapshots + places[last] * size, (size_t)d * sizeof *row) != 0);
     if (first) {
         memset(ways, 0, VQ_INTEGERS_SLOTS * sizeof *ways);
         for (int s = 0; s < VQ_INTEGERS_SLOTS; s++)
@@ -142,7 +143,8 @@ static int measure_code(const vq_code_book *book, ptrdiff_t code, const vq_integ
         for (int s = 0; s < history->n_slots; s++) {
             const int place = places[s];
             if (!(known >> place & 1))
-                from[place] = sqrtf(sq_dist_packed(row, snapshots + place * size, d)) * (1 + sum_rounding(d)) * BOUND_UP;
+                from[place] =
+                    sqrtf(sq_dist_packed(row, snapshots + place * size, d)) * (1 + sum_rounding(d)) * BOUND_UP;
             known |= 1u << place;
             ways[s] = from[place];
         }
