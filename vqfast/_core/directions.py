@@ -64,7 +64,7 @@ def some_directions(n_features: int) -> Matrix:
 
 
 def refined(rows: Matrix, columns: Matrix, directions: Matrix, project: Project) -> Matrix:
-    """Directions nearer to the leading ones of the rows, columns being their transpose: a step of subspace iteration."""
+    """Directions nearer to the leading ones of the rows, whose transpose is columns: a step of subspace iteration."""
     return orthonormal(project(columns, project(rows, directions)), project)
 
 
