@@ -1,6 +1,8 @@
 """The integer scan: choices by shape, bounds, fallbacks; its answers are also in test_kernels,
 test_exact and test_lloyd."""
 
+import sys
+
 import numpy as np
 import pytest
 import reference
@@ -105,8 +107,8 @@ def test_it_is_taken_and_saves_work(integer_isa, rng):
 @pytest.mark.parametrize(("n_codes", "span"), [(600, {1}), (1200, {1, 2}), (1800, {2, 4})])
 def test_vectors_share_a_bound(n_codes, span, integer_isa, rng):
     """Many codes for few features: bounds must share, or take more memory than the data."""
-    obs = clusters(48_000, 64, np.dtype("f4"), rng)
-    start = obs[rng.choice(48_000, n_codes, replace=False)]
+    obs = clusters(54_000, 64, np.dtype("f4"), rng)
+    start = obs[rng.choice(54_000, n_codes, replace=False)]
     found, book, search = trajectory(obs, start, 5, integer_isa, workers=2)
     assert search.integers.keeps_bounds
     assert search.integers.span in span
@@ -250,10 +252,11 @@ def test_restarts_keep_the_scan(integer_isa, rng):
         assert search.integers is not None
 
 
-def test_a_code_word_that_comes_back(integer_isa, dtype, rng):
+@pytest.mark.parametrize("path", ["integers", "panels"])
+def test_a_code_word_that_comes_back(path, integer_isa, dtype, rng):
     """From nowhere to the middle of the data."""
     obs, book = clusters(500, 64, dtype, rng), rng.normal(size=(80, 64))
-    search, codes = Nearest(obs, 80, 1, integer_isa, "integers", rounds=20), np.zeros(500, dtype=np.int32)
+    search, codes = Nearest(obs, 80, 1, integer_isa, path, rounds=20), np.zeros(500, dtype=np.int32)
     for i, value in enumerate((np.nan, 0.0, np.inf, 0.1, 0.2)):
         book[5] = value
         search.assign(book, codes, follow=i > 0)
@@ -269,3 +272,46 @@ def test_sums_of_products_stay_in_range(n_features, integer_isa, dtype, rng):
     codes = np.zeros(90, dtype=np.int32)
     Nearest(obs, 80, 1, integer_isa, "integers").assign(book, codes)
     np.testing.assert_array_equal(codes, reference.nearest(obs, book)[0])
+
+
+GUARD = """
+import ctypes, mmap, sys
+import numpy as np, vqfast
+from vqfast._core.nearest import Nearest
+
+page = mmap.PAGESIZE
+libc = ctypes.CDLL(None)
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+def guarded(obs):
+    "A copy whose last byte is the last before memory that cannot be read."
+    size = -(-obs.nbytes // page) * page
+    memory = mmap.mmap(-1, size + 16 * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert libc.mprotect(start + size, 16 * page, 0) == 0
+    copy = np.frombuffer(memory, obs.dtype, obs.size, size - obs.nbytes).reshape(obs.shape)
+    copy[:] = obs
+    return copy
+
+shares = []
+for n in (65, 97, 129, 137):
+    for path in ("integers", "directions", "panels", None):
+        rng = np.random.default_rng(n)
+        obs = guarded(rng.normal(size=(n, 100)).astype("f4"))
+        book = obs[rng.integers(0, n, 160)] + 0.1 * rng.normal(size=(160, 100))
+        codes = np.zeros(n, np.int32)
+        for rounds in (1, 6):
+            search = Nearest(obs, 160, 2, None, path, rounds=rounds)
+            for i in range(rounds):
+                search.assign(book + 0.01 * i, codes, follow=i > 0)
+            shares.append(search.integers.share_needed() if search.integers else 0)
+        vqfast.vq(obs, book.astype("f4"))
+print(shares)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are guarded with mprotect, scratch is filled by glibc")
+def test_nothing_is_made_of_what_is_not_there(run_script):
+    """Rows that fill a tile: whatever lies in the scratch, nothing past the data is read, and bounds are alike."""
+    found = {run_script(GUARD, MALLOC_PERTURB_=filling) for filling in ("0", "1", "85", "255")}
+    assert len(found) == 1

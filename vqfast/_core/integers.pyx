@@ -71,7 +71,7 @@ cdef class Integers:
         cdef Py_ssize_t snapshot = max(1, 4 * self.n_codes * self.n_features)
         for span in (VQ_INTEGERS_SPAN, 2, 1):
             groups = positions_of(self.n_codes) // VQ_INTEGERS_VECTOR // span
-            slots = (left - n * (2 * groups + 12)) // snapshot
+            slots = (left - n * (2 * groups + 12) - 5 * VQ_INTEGERS_SLOTS * self.n_codes) // snapshot
             if slots >= LEAST_SLOTS:
                 self.keeps_bounds = True
                 self.book.span = span
@@ -232,7 +232,7 @@ cdef class Integers:
             return 1.0
         for i in range(n_blocks):
             n += self.n_needed[i]
-        return n / (<double>self.n_obs * (self.book.n_vectors // self.book.span))
+        return n / max(1.0, <double>self.n_obs * (self.book.n_vectors // self.book.span))
 
     cdef double compared(self, Py_ssize_t n_rows) noexcept nogil:
         """Codes compared in float32 for each of the n_rows observations since the last call."""

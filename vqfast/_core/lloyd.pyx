@@ -66,7 +66,7 @@ cdef class Means:
     cdef int64_t *fixed_sums
     cdef int n_copies
     cdef int64_t *moved  # (n_copies, n_codes, 2 n_features + 1): what each adds to sums and counts, or NULL
-    cdef uint8_t *touched  # (n_copies or 1, n_codes): which means the last update computed, in the end
+    cdef uint8_t *touched  # (workers, n_codes): in the first row which means the last update computed
     cdef int64_t *n_moved_by  # (n_copies)
 
     def __cinit__(self, Nearest search, weights=None):
@@ -108,6 +108,7 @@ cdef class Means:
             self.ends = <int64_t *>PyMem_RawMalloc((self.n_codes + 1) * sizeof(int64_t))
             if not (self.events and self.ends):
                 raise MemoryError
+        memset(self.touched, True, self.n_codes)
         self.forget()
 
     cdef int allocate_copies(self, Py_ssize_t size) except -1:
@@ -328,6 +329,7 @@ cdef class Means:
             for k in range(n_codes):
                 self.counts[k] += tiles.scratch[w].counts[k]
         self.weigh(NULL, n_codes)  # tiles have no weights
+        memset(self.touched, True, n_codes)
         for k in range(n_codes):
             self.set_mean(k, code_book + k * d)
 
@@ -349,7 +351,7 @@ cdef class Means:
         return self.n_empty
 
     def computed(self):
-        """Which means the last update computed, uint8; all others are where they were."""
+        """Which means the last update computed, uint8; all others are where they were. At first: all."""
         cdef cnp.ndarray flags = np.empty(self.n_codes, np.uint8)
         memcpy(cnp.PyArray_DATA(flags), self.touched, self.n_codes)
         return flags
@@ -397,6 +399,7 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
     cdef Tiles sorted_obs = tiles_for(search, means, n_codes, n_rounds, words, tiles)
     cdef bint has_tiles = sorted_obs is not None, in_tiles = False
     job.codes, job.dist, job.dist_type, job.check_finite = codes_data, NULL, 0, False
+    means.forget()
     with nogil:
         for done in range(n_rounds):
             if has_tiles and (in_tiles or done == 0 or done == 1) and sorted_obs.take_codes(words):

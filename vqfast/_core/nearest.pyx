@@ -16,7 +16,7 @@ from .kernels cimport (
 from .machine cimport kernels_of, view_obs
 from .memory cimport vq_allocate, vq_release, vq_take
 from .team cimport (
-    omp_get_num_procs, vq_nanoseconds, vq_team, vq_team_begin, vq_team_enter, vq_team_more, vq_team_next,
+    omp_get_num_procs, vq_nanoseconds, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_parts,
     vq_team_stop, vq_team_stopped, vq_team_threads,
 )
 
@@ -375,9 +375,10 @@ cdef class Nearest:
             self.pack_pass(path, self.drifts if follow else NULL)
         if path == VQ_INTEGERS:
             self.integers.pack(&self.book, follow, job.warm, keeps_scale, self.n_moved())
-        self.can_follow = path == VQ_PANELS and self.lower != NULL
-        if path == VQ_INTEGERS:  # a code word left out has no way from where it was
-            self.can_follow = self.integers.keeps_bounds and not self.leaves_out()
+        self.book.moved = NULL
+        self.can_follow = path == VQ_PANELS and self.lower != NULL or path == VQ_INTEGERS and self.integers.keeps_bounds
+        if self.can_follow:  # a code word left out has no way from where it was
+            self.can_follow = not self.leaves_out()
         if path == VQ_PANELS and self.can_follow and not follow:
             memset(self.drifts, 0, 4 * self.n_panels())
         job.first_round = not follow
@@ -442,7 +443,7 @@ cdef class Nearest:
                 return self.run(code_book, n_codes, False, job)
             if first < n_blocks:
                 if not trial:
-                    self.at_once = vq_team_more(self.at_once, began)
+                    self.at_once = vq_team_parts(self.at_once, began)
                 with gil:
                     self.check_signals()
             trial = False
@@ -497,6 +498,8 @@ cdef class Nearest:
             job.dist_type = VQ_FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32 else VQ_FLOAT64
         cdef const double *words = <const double *>cnp.PyArray_DATA(code_book)
         cdef Py_ssize_t n_codes = cnp.PyArray_DIM(code_book, 0)
+        if moved is not None and moved.shape[0] < n_codes:
+            raise ValueError(f"moved must tell of {n_codes} code words, got {moved.shape[0]}")
         with nogil:
             finite = self.run(words, n_codes, follow, &job)
         return bool(finite)

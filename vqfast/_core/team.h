@@ -59,7 +59,7 @@ static inline long long vq_nanoseconds(void)
 #ifdef __linux__
     clock_gettime(CLOCK_MONOTONIC, &now);
 #else
-    timespec_get(&now, TIME_UTC);
+    timespec_get(&now, TIME_UTC); /* it may be set, which costs a team or two */
 #endif
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
@@ -116,11 +116,13 @@ static inline ptrdiff_t vq_team_next(vq_team *team, int worker)
     return part < team->last && !vq_team_stopped(team) ? (ptrdiff_t)part : -1;
 }
 
-/* Parts for the next team, after one of at_once that began then: between two looks at the signals
- * a fifth of a second may pass, and where a team ends some threads wait for others. */
-static inline ptrdiff_t vq_team_more(ptrdiff_t at_once, long long began)
+/* Parts for the next team, after one of at_once that began then. Where a team ends some threads wait
+ * for others, so it should not be short; nor long, as signals are looked at in between. */
+enum { SHORT_TEAM = 20000000, LONG_TEAM = 100000000 };
+static inline ptrdiff_t vq_team_parts(ptrdiff_t at_once, long long began)
 {
-    return vq_nanoseconds() - began < 20000000 ? 4 * at_once : at_once;
+    const long long took = vq_nanoseconds() - began;
+    return took < SHORT_TEAM ? 4 * at_once : took > LONG_TEAM ? (at_once + 3) / 4 : at_once;
 }
 
 /* Threads to ask for; those with a number of workers or above get no part. */

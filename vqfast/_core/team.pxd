@@ -17,4 +17,4 @@ cdef extern from "team.h" nogil:
     bint vq_team_stopped(vq_team *team)
     int vq_team_threads(int workers)
     long long vq_nanoseconds()
-    Py_ssize_t vq_team_more(Py_ssize_t at_once, long long began)
+    Py_ssize_t vq_team_parts(Py_ssize_t at_once, long long began)

@@ -150,7 +150,7 @@ typedef struct {
 /* Scratch of one worker; arrays have room for whole sixteens of rows. */
 typedef struct {
     float *row;            /* (n_features) y of one observation; with directions, of eight */
-    float *minima;         /* (n_vectors, row_step) lowest scores */
+    float *minima;         /* (n_vectors, row_step) lowest scores; in later rounds (rows) steps of the own codes */
     float *best;           /* (rows) the lowest minimum, or the nearest bound */
     int32_t *vectors;      /* (rows) where it is */
     int32_t *own;          /* (rows) position of the own code */

@@ -99,19 +99,22 @@ INLINE void fill_list(int32_t *list, ptrdiff_t n)
         list[i] = list[n - 1];
 }
 
+/* The lanes of sixteen rows from i on that are rows. */
+INLINE uint32_t rows_from(ptrdiff_t i, ptrdiff_t n_rows) { return n_rows - i < 16 ? (1u << (n_rows - i)) - 1 : 0xffff; }
+
 /* After scan_first and the own codes: the rows of a group that the error of the lowest scores
- * leaves in doubt. */
-static ptrdiff_t list_second(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t row_step,
-                             ptrdiff_t g, vq_integers_scratch *scratch)
+ * leaves in doubt. (Those past n_rows have scores of anything.) */
+static ptrdiff_t list_second(const vq_integers_book *integers, const vq_integers_rows *rows, ptrdiff_t n_rows,
+                             ptrdiff_t row_step, ptrdiff_t g, vq_integers_scratch *scratch)
 {
     ptrdiff_t n = 0;
-    for (ptrdiff_t i = 0; i < row_step; i += 16) {
+    for (ptrdiff_t i = 0; i < n_rows; i += 16) {
         uint32_t needed = 0;
         for (ptrdiff_t v = g * integers->span; v < (g + 1) * integers->span; v++) {
             w16 most = w_fma(score_error(integers, rows, v, i), w_set(BOUND_UP), w_load(scratch->limits + i));
             needed |= wm_bits(w_less_equal(w_load(scratch->minima + v * row_step + i), most));
         }
-        n = w_append(scratch->list, n, i, needed);
+        n = w_append(scratch->list, n, i, needed & rows_from(i, n_rows));
     }
     fill_list(scratch->list, n);
     return n;
@@ -194,11 +197,10 @@ static ptrdiff_t list_own(const vq_integers_bounds *bounds, ptrdiff_t n_rows, in
     const w16 none = w_set(-1), zero = w_set(0);
     ptrdiff_t n = 0;
     for (ptrdiff_t i = 0; i < bounds->row_step; i += 16) {
-        const uint32_t rows = n_rows - i < 16 ? (1u << (n_rows - i)) - 1 : 0xffff;
         const w16 step = w_load(scratch->minima + i);
         const w16 upper = w_mul(w_add(w_load(bounds->upper + i), step), w_set(BOUND_UP));
         const w16 dists = w_select(w_less(zero, step), none, w_load(bounds->dists + i));
-        uint32_t needed = rows;
+        uint32_t needed = rows_from(i, n_rows);
         if (lazy)
             needed &= ~wm_bits(w_less(upper, w_load(scratch->best + i)));
         w_store(bounds->upper + i, upper);
@@ -301,7 +303,7 @@ static void finish_own(const vq_code_book *book, const vq_integers_rows *rows, p
 }
 
 /* The first of the sixteens of rows from i on of which one may have another code than before, in codes. */
-static ptrdiff_t next_news(const vq_integers_scratch *scratch, const int32_t *codes, ptrdiff_t i, ptrdiff_t n_rows)
+static ptrdiff_t next_changed(const vq_integers_scratch *scratch, const int32_t *codes, ptrdiff_t i, ptrdiff_t n_rows)
 {
     for (; i + 16 <= n_rows; i += 16) {
         uint64_t doubt[2];

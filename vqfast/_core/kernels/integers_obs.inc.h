@@ -149,7 +149,7 @@ static void TYPED(integers_first)(const vq_obs *obs, ptrdiff_t n_rows, const vq_
         first_bounds(book, integers, rows, n_rows, bounds, scratch);
     gather_facts(rows, row_step, scratch);
     for (ptrdiff_t g = 0; g < integers->n_vectors / integers->span; g++) {
-        ptrdiff_t n = list_second(integers, rows, row_step, g, scratch);
+        ptrdiff_t n = list_second(integers, rows, n_rows, row_step, g, scratch);
         TYPED(integers_scan)(obs, book, integers, rows, bounds, n, g * integers->span, (int)integers->span, scratch);
     }
 }
@@ -249,7 +249,7 @@ static void TYPED(integers_assign)(const vq_obs *obs, ptrdiff_t n_rows, const vq
         TYPED(integers_first)(obs, n_rows, book, integers, rows, bounds, row_step, warm, codes, scratch);
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         if (follow && i % 16 == 0)
-            i = next_news(scratch, codes, i, n_rows);
+            i = next_changed(scratch, codes, i, n_rows);
         if (i >= n_rows)
             break;
         const int32_t old = integers->order[scratch->own[i]];
