@@ -17,7 +17,7 @@ def trajectory(obs, start, n_rounds, isa=None, *, path=None, workers=1, tells_mo
     means, book, all_codes = Means(search), np.array(start, dtype="f8"), []
     codes, members = np.zeros(len(obs), dtype=np.int32), np.zeros(len(start), dtype=bool)
     for i in range(n_rounds):
-        search.assign(book, codes, follow=i > 0, moved=means.computed() if i and tells_moved else None)
+        search.assign(book, codes, follow=i > 0, moved=means.computed() if tells_moved else None)
         means.update(codes, book, members, all_means=not tells_moved)
         all_codes.append(codes.copy())
     return np.array(all_codes), book, search
@@ -211,6 +211,13 @@ def test_code_words_at_rest_need_no_packing(path, integer_isa, rng):
     np.testing.assert_array_equal(shares[::2], shares[1::2])
     expected, _, _ = trajectory(obs, start, n_rounds, path="direct")
     np.testing.assert_array_equal(codes, expected)
+
+
+def test_what_moved_is_of_all_code_words(rng):
+    obs, codes = clusters(100, 50, np.dtype("f4"), rng), np.zeros(100, dtype=np.int32)
+    with pytest.raises(ValueError, match="moved must tell of 20 code words, got 19"):
+        Nearest(obs, 20, rounds=5).assign(obs[:20].astype("f8"), codes, moved=np.ones(19, dtype=np.uint8))
+    assert not codes.any()
 
 
 def test_many_hits_fall_back_to_panels(integer_isa, dtype, rng):

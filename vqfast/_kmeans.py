@@ -212,8 +212,7 @@ class _Fit:
 
         With `follow` the book is the one before with the means of the last update.
         """
-        moved = self.means.computed() if follow else None
-        self.search.assign(book, self.codes, self.dist, follow=follow, moved=moved)
+        self.search.assign(book, self.codes, self.dist, follow=follow, moved=self.means.computed())
         if self.weights is None:
             return float(np.mean(self.dist))
         return float(np.average(self.dist, weights=self.weights))

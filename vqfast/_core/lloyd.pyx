@@ -399,6 +399,7 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
     cdef Tiles sorted_obs = tiles_for(search, means, n_codes, n_rounds, words, tiles)
     cdef bint has_tiles = sorted_obs is not None, in_tiles = False
     job.codes, job.dist, job.dist_type, job.check_finite = codes_data, NULL, 0, False
+    job.moved = means.touched
     means.forget()
     with nogil:
         for done in range(n_rounds):
@@ -407,7 +408,6 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
                 means.run_tiles(sorted_obs, n_codes, words)
             else:
                 job.warm = done > 0
-                job.moved = means.touched if done > 0 else NULL
                 search.run(words, n_codes, done > 0, &job)
                 means.run(codes_data, n_codes, False, words)
             if means.n_empty:

@@ -483,8 +483,9 @@ cdef class Nearest:
         code_book is (n_codes or fewer, n_features) float64 in C order, codes int32 and dist
         float32, float64 or None, both contiguous. With warm, codes holds guesses on entry;
         with follow, the codes that this object wrote last, for a code book like this one but for
-        the code words that moved (uint8, n_codes) tells, or all. Returns False, with the outputs
-        undefined, if check_finite is asked for and an observation is not finite.
+        the code words that moved (uint8, n_codes) tells, or all; without, moved means nothing.
+        Returns False, with the outputs undefined, if check_finite is asked for and an observation
+        is not finite.
         """
         cdef Assignment job
         cdef int finite
@@ -492,14 +493,16 @@ cdef class Nearest:
         job.warm = warm or follow
         job.check_finite = check_finite
         job.dist = NULL
-        job.moved = NULL if moved is None else &moved[0]
+        job.moved = NULL
         if dist is not None:
             job.dist = cnp.PyArray_DATA(<cnp.ndarray?>dist)
             job.dist_type = VQ_FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32 else VQ_FLOAT64
         cdef const double *words = <const double *>cnp.PyArray_DATA(code_book)
         cdef Py_ssize_t n_codes = cnp.PyArray_DIM(code_book, 0)
-        if moved is not None and moved.shape[0] < n_codes:
-            raise ValueError(f"moved must tell of {n_codes} code words, got {moved.shape[0]}")
+        if moved is not None:
+            if moved.shape[0] < n_codes:
+                raise ValueError(f"moved must tell of {n_codes} code words, got {moved.shape[0]}")
+            job.moved = &moved[0]
         with nogil:
             finite = self.run(words, n_codes, follow, &job)
         return bool(finite)
