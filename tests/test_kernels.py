@@ -11,7 +11,7 @@ from vqfast._core.few import assign_few
 from vqfast._core.machine import isa_in_use, isa_supported
 from vqfast._core.nearest import Nearest
 from vqfast._core.parts import MOST_FEATURES, assign_parts
-from vqfast._core.passes import lower_sq_dists, magnitude
+from vqfast._core.passes import magnitude
 
 LANES_FEATURES = 64
 # Around whole vectors, tiles and panels of every instruction set.
@@ -165,17 +165,6 @@ def test_magnitude_in_parallel(isa, dtype, workers, rng):
             found = magnitude(obs, workers, isa)
             assert found == 50 if np.isfinite(value) else not np.isfinite(found)
             obs[row, 1] = kept
-
-
-def test_lower_sq_dists(isa, dtype, workers, rng):
-    for n_obs, n_features in ((0, 3), (1, 1), (37, 2), (37, 9), (5, 130), (40000, 5), (20000, 33)):
-        obs = rng.normal(size=(n_obs, n_features)).astype(dtype)
-        word, before = rng.normal(size=n_features), rng.uniform(0, 2 * n_features, n_obs)
-        expected = np.minimum(before, reference.sq_dists(obs, word[None])[:, 0])
-        for view in (obs, np.asfortranarray(obs)):
-            lowered = before.copy()
-            lower_sq_dists(view, word, lowered, workers, isa)
-            np.testing.assert_array_equal(lowered, expected)
 
 
 # ---- few observations ---------------------------------------------------------------------

@@ -19,7 +19,7 @@ ALLOWED = {
     "_config": {"_core", "_validation"},
     "_assign": {"_core.few", "_core.nearest", "_validation"},
     "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
-    "_seeding": BELOW_PUBLIC,
+    "_seeding": {"_core.nearest", "_core.seeds", "_validation"},
     "_lvq.__init__": {"_lvq.cost", "_lvq.metric", "_lvq.online"},
     "_lvq.metric": {"_core.lvq", "_core.nearest", "_validation", "_lvq.data"}
     | {f"_lvq.{name}" for name in ("cost", "margins", "parameters")},
@@ -29,7 +29,7 @@ ALLOWED = {
     "_lvq.base": {"_core.lvq", "_core.nearest", "_validation"}
     | {f"_lvq.{name}" for name in ("conventions", "data", "parameters", "start")},
     "_lvq.parameters": set(),
-    "_lvq.start": {"_core.lloyd", "_core.nearest", "_core.passes", "_seeding", "_lvq.conventions", "_lvq.data"},
+    "_lvq.start": {"_core.lloyd", "_core.nearest", "_core.seeds", "_seeding", "_lvq.conventions", "_lvq.data"},
     "_lvq.data": {"_core.lloyd", "_core.lvq", "_core.nearest", "_validation", "_lvq.conventions"},
     "_lvq.conventions": set(),
     "_quantizers.__init__": {f"_quantizers.{name}" for name in PUBLIC_QUANTIZERS},
@@ -76,6 +76,7 @@ ALLOWED = {
         "_core.team",
     },
     "_core.passes": {"_core.kernels", "_core.machine", "_core.team"},
+    "_core.seeds": {"seeds.h", "_core.integers", "_core.kernels", "_core.machine", "_core.memory", "_core.team"},
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.parts": {"_core.kernels", "_core.machine", "_core.memory", "_core.nearest", "_core.team"},
     "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
@@ -90,7 +91,8 @@ THIRD_PARTY = {"numpy"}
 # Imported in a function, by this module alone.
 OPTIONAL = {"_lvq.conventions": {"sklearn"}, "_quantizers._least_squares": {"scipy"}}
 HEADERS = {
-    f"{name}.pxd": [f"{name}.h"] for name in ("additive", "integers", "kernels", "lvq", "memory", "team", "tiles")
+    f"{name}.pxd": [f"{name}.h"]
+    for name in ("additive", "integers", "kernels", "lvq", "memory", "seeds", "team", "tiles")
 } | {"packed_codes.pxd": ["search.h"]}
 C_HEADERS = {"float.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "math.h", "immintrin.h", "arm_neon.h"}
 

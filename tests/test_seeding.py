@@ -9,7 +9,6 @@ import reference
 
 import vqfast
 from vqfast import _seeding
-from vqfast._core.passes import lower_sq_dists
 
 MAKERS = [np.random.default_rng, np.random.RandomState]
 
@@ -44,19 +43,6 @@ def test_kmeans_chooses_once_a_restart(make):
     for _ in range(5):
         twin.choice(90, size=7, replace=False)
     assert rng.random() == twin.random()
-
-
-@pytest.mark.parametrize("n", [1, 2, 511, 512, 513, 1024, 5000])
-@pytest.mark.parametrize("scale", [1.0, 1e-290, 1e290, 5e-324, 0.0, np.inf, np.nan])
-def test_place_of_a_share(n, scale, rng):
-    """As searched for in the whole running sum: also at its steps, between equal ones, and past the last."""
-    with np.errstate(all="ignore"):
-        for potential in (rng.random(n), rng.random(n) ** 20, (rng.random(n) < 0.01) * 1.0, np.ones(n)):
-            potential = potential * scale
-            steps = (potential / potential.sum()).cumsum()
-            near = np.concatenate([steps, np.nextafter(steps, 0), np.nextafter(steps, 1)])[:: 1 + n // 100]
-            for share in (0.0, np.nextafter(1, 0), *rng.random(100), *near):
-                assert _seeding.place_of(float(share), potential) == np.searchsorted(steps, share)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -152,14 +138,6 @@ def test_given_books_draw_nothing(make):
     vqfast.kmeans2(data, data[:6], minit="++", seed=rng)
     vqfast.kmeans2(data, data[:6], minit="matrix", seed=rng)
     assert rng.random() == twin.random()
-
-
-def test_lowering_distances_one_by_one_is_their_minimum(rng):
-    data = rng.normal(size=(200, 7))
-    lowest = np.full(200, np.inf)
-    for word in data[:9]:
-        lower_sq_dists(data, word, lowest)
-    np.testing.assert_array_equal(lowest, reference.sq_dists(data, data[:9]).min(axis=1))
 
 
 # ---- where the generator comes from -------------------------------------------------------

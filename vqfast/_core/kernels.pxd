@@ -63,7 +63,8 @@ cdef extern from "kernels.h" nogil:
                                int32_t *) noexcept nogil
         void (*sq_dists)(const vq_obs *, Py_ssize_t, const vq_code_book *, const int32_t *, double *,
                          double *) noexcept nogil
-        void (*min_sq_dists)(const vq_obs *, Py_ssize_t, Py_ssize_t, const double *, double *, double *) noexcept nogil
+        Py_ssize_t (*nearer)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *, const double *,
+                             double *, int32_t *, double *) noexcept nogil
         void (*add_rows)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *,
                          double *) noexcept nogil
         void (*move_rows)(const vq_obs *, const int32_t *, Py_ssize_t, Py_ssize_t, const double *, double, double,
@@ -85,8 +86,10 @@ cdef extern from "kernels.h" nogil:
                                        float *) noexcept nogil
         void (*roots)(const double *, Py_ssize_t, int, void *) noexcept nogil
         void (*fixed_mean)(const int64_t *, Py_ssize_t, double, double, double, double *) noexcept nogil
+        double (*potential)(const double *, const double *, Py_ssize_t) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         const void *integers  # vq_integers_kernels, integers.pxd
+        const void *seeds  # vq_seeds_kernels, seeds.pyx
         const void *tiles  # vq_tile_kernels, tiles.pxd
         const void *lvq  # vq_lvq_kernels [2], lvq.pxd
         vq_typed_kernels *typed

@@ -1,5 +1,4 @@
 """Passes over the observations alone, shared between threads."""
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
 
@@ -85,41 +84,4 @@ cdef void measure_parts(vq_team *team, int worker, const Pass *rows, double *hig
             highest[part] = rows.typed.magnitude(&obs, n, rows.n_features)
         else:
             rows.typed.extents(&obs, n, rows.n_features, highest + part, lowest + part)
-        part = vq_team_next(team, worker)
-
-
-def lower_sq_dists(cnp.ndarray obs, cnp.ndarray code_word, cnp.ndarray sq_dists, int workers=1, isa=None):
-    """sq_dists[i] = min(sq_dists[i], squared distance of obs[i] to code_word), in place.
-
-    obs is 1-D or 2-D; code_word (n_features,) and sq_dists (n_obs,) are contiguous float64.
-    """
-    cdef Py_ssize_t n_parts = max(1, min(workers, MOST_PARTS, cnp.PyArray_SIZE(obs) // ELEMENTS_PER_PART))
-    cdef const double *word = <const double *>cnp.PyArray_DATA(code_word)
-    cdef double *lowest = <double *>cnp.PyArray_DATA(sq_dists)
-    cdef double *row
-    cdef vq_team team
-    cdef Pass rows
-    begin_pass(&rows, obs, isa, n_parts)
-    row = <double *>PyMem_RawMalloc(8 * (rows.n_features + 8) * n_parts)
-    if row == NULL:
-        raise MemoryError
-    with nogil:
-        if n_parts == 1:
-            rows.typed.min_sq_dists(&rows.obs, rows.n_rows, rows.n_features, word, row, lowest)
-        else:
-            vq_team_begin(&team, n_parts, 0, n_parts)
-            with parallel(num_threads=vq_team_threads(n_parts)):
-                vq_team_enter(&team, threadid())
-                lower_parts(&team, threadid(), &rows, word, row, lowest)
-    PyMem_RawFree(row)
-
-
-cdef void lower_parts(vq_team *team, int worker, const Pass *rows, const double *word, double *row,
-                      double *lowest) noexcept nogil:
-    cdef Py_ssize_t part = vq_team_next(team, worker), n
-    cdef vq_obs obs
-    row += worker * (rows.n_features + 8)  # a cache line of its own
-    while part >= 0:
-        n = take_part(rows, part, &obs)
-        rows.typed.min_sq_dists(&obs, n, rows.n_features, word, row, lowest + part * rows.part_rows)
         part = vq_team_next(team, worker)

@@ -11,10 +11,10 @@
 #ifndef VQ_TEAM_H
 #define VQ_TEAM_H
 
-#ifdef __linux__
-#ifndef _GNU_SOURCE
+#if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
+#ifndef _WIN32
 #include <sched.h>
 #endif
 
@@ -34,6 +34,8 @@ static inline int omp_get_num_procs(void) { return 1; }
 
 typedef struct {
     atomic_llong next;
+    atomic_llong n_done; /* of a round, see vq_team_again */
+    long long first;
     long long last;
     int workers;
     atomic_int stopped;
@@ -44,7 +46,9 @@ typedef struct {
 static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, ptrdiff_t last)
 {
     team->workers = workers;
+    team->first = first;
     atomic_init(&team->next, first);
+    atomic_init(&team->n_done, 0);
     atomic_init(&team->stopped, 0);
     atomic_init(&team->n_started, 0);
 #ifdef __linux__
@@ -64,9 +68,8 @@ static inline long long vq_nanoseconds(void)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-#ifdef __linux__
+/* Nanoseconds that a thread spins before it steps aside. */
 enum { PATIENCE = 20000 };
-#endif
 
 /* To be called by every thread as the first thing in a parallel region.
  *
@@ -114,6 +117,52 @@ static inline ptrdiff_t vq_team_next(vq_team *team, int worker)
         return -1;
     long long part = atomic_fetch_add_explicit(&team->next, 1, memory_order_relaxed);
     return part < team->last && !vq_team_stopped(team) ? (ptrdiff_t)part : -1;
+}
+
+/* Rounds of a team: the same parts again and again, with something to be done by the first thread in
+ * between, where a round is so short that a team of its own (20 to 30 us) would take its time. The first
+ * thread calls vq_team_next until there is none, with vq_team_done after each part, and vq_team_wait;
+ * then all parts are done and what they read may change, until vq_team_again or vq_team_stop. The others
+ * do what vq_team_serve gives them until it is -1. One that comes late misses some rounds, no more. */
+static inline void vq_team_done(vq_team *team) { atomic_fetch_add_explicit(&team->n_done, 1, memory_order_release); }
+
+static inline void vq_team_again(vq_team *team)
+{
+    atomic_store_explicit(&team->n_done, 0, memory_order_relaxed);
+    atomic_store_explicit(&team->next, team->first, memory_order_release);
+}
+
+/* Spin for a while, then let others have the CPU. */
+static inline void vq_team_pause(long long *since)
+{
+    const long long now = vq_nanoseconds();
+    if (!*since)
+        *since = now;
+#ifndef _WIN32
+    else if (now - *since > PATIENCE)
+        sched_yield();
+#endif
+}
+
+static inline void vq_team_wait(vq_team *team)
+{
+    long long since = 0;
+    while (atomic_load_explicit(&team->n_done, memory_order_acquire) < team->last - team->first)
+        vq_team_pause(&since);
+}
+
+static inline ptrdiff_t vq_team_serve(vq_team *team, int worker)
+{
+    long long since = 0;
+    while (worker < team->workers && !vq_team_stopped(team)) {
+        if (atomic_load_explicit(&team->next, memory_order_relaxed) < team->last) {
+            const long long part = atomic_fetch_add_explicit(&team->next, 1, memory_order_acquire);
+            if (part < team->last)
+                return (ptrdiff_t)part;
+        }
+        vq_team_pause(&since);
+    }
+    return -1;
 }
 
 /* Parts for the next team, after one of at_once that began then. Where a team ends some threads wait

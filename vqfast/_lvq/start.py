@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._core.lloyd import Means, lloyd
 from .._core.nearest import Nearest
-from .._core.passes import lower_sq_dists
+from .._core.seeds import Seeds
 from .._seeding import plus_plus
 from .conventions import warn
 from .data import TrainingData, as_observations, indices_of
@@ -65,8 +65,9 @@ def neighbours_of_class(data: TrainingData, c: int, k: int, rng: np.random.Gener
     agreed: list[int] = []
     others: list[int] = []
     for row in _draw(rows, weights, len(rows), rng):
-        sq_dists = np.full(len(data.obs), np.inf)
-        lower_sq_dists(data.obs, data.obs[row].astype(np.float64), sq_dists, data.workers)
+        to_row = Seeds(data.obs, workers=data.workers)
+        to_row.lower(row)
+        sq_dists = to_row.sq_dists
         sq_dists[row] = np.inf
         votes = own[np.argpartition(sq_dists, n_neighbours)[:n_neighbours]]
         (agreed if 2 * votes.sum() >= n_neighbours else others).append(row)

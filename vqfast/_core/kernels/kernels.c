@@ -13,6 +13,7 @@
 #include "integers.h"
 #include "lvq.h"
 #include "kernels.h"
+#include "seeds.h"
 #include "simd.h"
 #include "tiles.h"
 
@@ -37,6 +38,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #include "integers_pack.inc.h"
 #include "integers_tiles.inc.h"
 #include "integers_bounds.inc.h"
+#include "seeds.inc.h"
 #else
 #define HAVE_INTEGERS 0
 #endif
@@ -139,6 +141,24 @@ static void fixed_mean(const int64_t *sum, ptrdiff_t n_features, double total, d
         code_word[j] = (double)(float)(((double)sum[j] + (double)low_sum[j] * low_inverse) / total * inverse);
 }
 
+static double potential(const double *sq_dists, const double *weights, ptrdiff_t n)
+{
+    vd8 sums = {0};
+    double total = 0;
+    ptrdiff_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        vd8 terms = load8_f64(sq_dists + i);
+        if (weights)
+            terms *= load8_f64(weights + i);
+        sums += terms;
+    }
+    for (int r = 0; r < 8; r++)
+        total += sums[r];
+    for (; i < n; i++)
+        total += weights ? sq_dists[i] * weights[i] : sq_dists[i];
+    return total;
+}
+
 /* As many independent chains as the panel tile has, without its loads. */
 static double peak(ptrdiff_t n_repetitions, float *sink)
 {
@@ -168,7 +188,7 @@ static double peak(ptrdiff_t n_repetitions, float *sink)
         .assign = {assign_direct_##type, assign_lanes_##type, assign_panels_##type},                                   \
         .assign_bounded = assign_bounded_##type,                                                                       \
         .sq_dists = sq_dists_##type,                                                                                   \
-        .min_sq_dists = min_sq_dists_##type,                                                                           \
+        .nearer = nearer_##type,                                                                                       \
         .add_rows = add_rows_##type,                                                                                   \
         .move_rows = move_rows_##type,                                                                                 \
         .move_changed = move_changed_##type,                                                                           \
@@ -187,9 +207,12 @@ static const vq_integers_kernels integers_kernels = {
             [VQ_FLOAT64] = {integers_quantize_f64, integers_assign_f64},
         },
 };
+static const vq_seeds_kernels seeds_kernels = {.place = seeds_place, .list = seeds_list, .limit = seeds_limit};
 #define INTEGERS_KERNELS &integers_kernels
+#define SEEDS_KERNELS &seeds_kernels
 #else
 #define INTEGERS_KERNELS NULL
+#define SEEDS_KERNELS NULL
 #endif
 
 static const vq_tile_kernels tile_kernels = {
@@ -212,8 +235,10 @@ const vq_kernels JOIN(vq_kernels, VQ_ISA) = {
     .assign_few_codes = assign_few_codes,
     .roots = roots,
     .fixed_mean = fixed_mean,
+    .potential = potential,
     .peak = peak,
     .integers = INTEGERS_KERNELS,
+    .seeds = SEEDS_KERNELS,
     .tiles = &tile_kernels,
     .lvq = lvq_kernels,
     .typed =

@@ -165,9 +165,11 @@ typedef struct {
     void (*sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_book *book, const int32_t *codes, double *row,
                      double *sq_dists);
 
-    /* sq_dists[i] = min(sq_dists[i], sq_dist(observation i, code word)). */
-    void (*min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *code_word,
-                         double *row, double *sq_dists);
+    /* Which of the listed observations (of the first n_listed, if list is NULL) are nearer to the code
+     * word than by sq_dists: found[l], which may be list, and lowered[l], that squared distance.
+     * Returns how many. */
+    ptrdiff_t (*nearer)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
+                        const double *code_word, const double *sq_dists, double *row, int32_t *found, double *lowered);
 
     /* sum[j] += weight_i * x_ij over the listed observations i, in their order. weights may be
      * NULL. */
@@ -190,6 +192,7 @@ typedef struct {
 } vq_typed_kernels;
 
 typedef struct vq_integers_kernels vq_integers_kernels; /* integers.h */
+typedef struct vq_seeds_kernels vq_seeds_kernels;       /* seeds.h */
 typedef struct vq_tile_kernels vq_tile_kernels;         /* tiles.h */
 typedef struct vq_lvq_kernels vq_lvq_kernels;           /* lvq.h */
 typedef struct vq_additive_kernels vq_additive_kernels; /* additive.h */
@@ -233,11 +236,15 @@ typedef struct {
     void (*fixed_mean)(const int64_t *sum, ptrdiff_t n_features, double total, double factor, double low_factor,
                        double *code_word);
 
+    /* The sum of the first n sq_dists, each times its weight unless weights is NULL. */
+    double (*potential)(const double *sq_dists, const double *weights, ptrdiff_t n);
+
     /* n repetitions of independent multiply-adds in registers: the measured roof of
      * the benchmark. Returns the number of floating-point operations of one. */
     double (*peak)(ptrdiff_t n_repetitions, float *sink);
 
     const vq_integers_kernels *integers; /* NULL in the baseline */
+    const vq_seeds_kernels *seeds;       /* the same */
     const vq_tile_kernels *tiles;
     const vq_lvq_kernels *lvq; /* [2], by element type */
     const vq_additive_kernels *additive;

@@ -102,17 +102,6 @@ static void TYPED(sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, const vq_code_b
             sq_dists[i] = sq_dist_f64(TYPED(widen)(obs, i, d, row), book->code_book + codes[i] * d, d);
 }
 
-static void TYPED(min_sq_dists)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_features, const double *code_word,
-                                double *row, double *sq_dists)
-{
-    for (ptrdiff_t i = 0; i < n_rows; i++) {
-        double sq_dist = obs->feature_stride == 1
-                             ? TYPED(sq_dist)(TYPED(row)(obs, i), code_word, n_features)
-                             : sq_dist_f64(TYPED(widen)(obs, i, n_features, row), code_word, n_features);
-        sq_dists[i] = sq_dist < sq_dists[i] ? sq_dist : sq_dists[i];
-    }
-}
-
 /* Ask for a row that will be needed soon; what lies far apart, or is read by columns, the
  * machine does not foresee. */
 INLINE void TYPED(fetch_row)(const vq_obs *obs, ptrdiff_t i, ptrdiff_t n_features)

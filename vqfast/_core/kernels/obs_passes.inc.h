@@ -55,6 +55,26 @@ static void TYPED(extents)(const vq_obs *obs, ptrdiff_t n_rows, ptrdiff_t n_feat
     TYPED(extents_of)(obs, n_rows, n_features, 1, largest, smallest);
 }
 
+static ptrdiff_t TYPED(nearer)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
+                               const double *code_word, const double *sq_dists, double *row, int32_t *found,
+                               double *lowered)
+{
+    const ptrdiff_t ahead = TYPED(rows_ahead)(n_features);
+    ptrdiff_t n = 0;
+    for (ptrdiff_t l = 0; l < n_listed; l++) {
+        const ptrdiff_t i = list ? list[l] : l;
+        if (list && l + ahead < n_listed)
+            TYPED(fetch_row)(obs, list[l + ahead], n_features);
+        const double sq_dist = obs->feature_stride == 1
+                                   ? TYPED(sq_dist)(TYPED(row)(obs, i), code_word, n_features)
+                                   : sq_dist_f64(TYPED(widen)(obs, i, n_features, row), code_word, n_features);
+        found[n] = (int32_t)i;
+        lowered[n] = sq_dist;
+        n += sq_dist < sq_dists[i];
+    }
+    return n;
+}
+
 static void TYPED(add_rows)(const vq_obs *obs, const int32_t *list, ptrdiff_t n_listed, ptrdiff_t n_features,
                             const double *weights, double *sum)
 {
