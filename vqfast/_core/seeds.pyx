@@ -25,11 +25,12 @@ BLOCK = VQ_SEEDS_ROWS
 # Elements that are worth a thread, and that it takes at a time.
 cdef Py_ssize_t ELEMENTS_PER_WORKER = 1 << 17
 cdef Py_ssize_t ELEMENTS_PER_PART = 1 << 16
-# Integers of the observations are not paid back by fewer draws, features or observations, and take at
-# most the memory of the observations and this.
-cdef Py_ssize_t FILTER_DRAWS = 16
-cdef Py_ssize_t FILTER_FEATURES = 16
-cdef Py_ssize_t FILTER_OBS = 4096
+# Integers of the observations are not paid back by fewer draws (measured: 16 to 35), features or
+# observations, and take at most the memory of the observations, or a few bytes each, and this.
+cdef Py_ssize_t FILTER_DRAWS = 32
+cdef Py_ssize_t FILTER_FEATURES = 3
+cdef Py_ssize_t FILTER_OBS = 1000
+cdef Py_ssize_t FEW_BYTES = 32
 cdef Py_ssize_t FILTER_BYTES = 1 << 31
 # Observations that say where all of them are, roughly.
 cdef Py_ssize_t SAMPLE = 256
@@ -122,7 +123,7 @@ cdef class Seeds:
     cdef bint suits_filter(self, Py_ssize_t n_draws) noexcept:
         cdef Py_ssize_t n_bytes = self.n_obs * (4 * self.rows.n_quads + 20)
         return (n_draws >= FILTER_DRAWS and self.n_features >= FILTER_FEATURES and self.n_obs >= FILTER_OBS
-                and n_bytes <= min(FILTER_BYTES, self.itemsize * self.n_obs * self.n_features))
+                and n_bytes <= min(FILTER_BYTES, self.n_obs * max(FEW_BYTES, self.itemsize * self.n_features)))
 
     cdef int allocate(self) except -1:
         self.n_bytes = self.layout(NULL)

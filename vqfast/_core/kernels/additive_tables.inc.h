@@ -26,12 +26,14 @@ INLINE void widen_obs(const vq_obs *obs, int obs_type, ptrdiff_t i, ptrdiff_t d,
 
 INLINE double sq_norm_of(const double *x, ptrdiff_t d)
 {
-    vd8 acc = {0};
+    vd sums[VDS] = {{0}};
     double partial[8], sum = 0;
     ptrdiff_t j = 0;
     for (; j + 8 <= d; j += 8)
-        acc += load8_f64(x + j) * load8_f64(x + j);
-    memcpy(partial, &acc, sizeof acc);
+#pragma GCC unroll 4
+        for (int v = 0; v < VDS; v++)
+            sums[v] += vd_load(x + j + v * VDL) * vd_load(x + j + v * VDL);
+    vd_store8(partial, sums);
     for (int r = 0; j < d; j++, r++)
         partial[r] += x[j] * x[j];
     for (int r = 0; r < 8; r++)

@@ -46,19 +46,22 @@ static void pack_sq_norms(vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
     const ptrdiff_t d = book->n_features;
     for (ptrdiff_t k = first; k < last; k++) {
         const double *code_word = book->code_book + k * d;
-        vd8 acc = {0};
-        double norm = 0;
+        vd sums[VDS] = {{0}};
+        double norm = 0, partial[8];
         ptrdiff_t j = 0;
         if (at_rest(book, k, k + 1))
             continue;
-        for (; j + 8 <= d; j += 8) {
-            vd8 t = load8_f64(code_word + j) - load8_f64(book->shift + j);
-            acc += t * t;
-        }
+        for (; j + 8 <= d; j += 8)
+#pragma GCC unroll 4
+            for (int v = 0; v < VDS; v++) {
+                const vd t = vd_load(code_word + j + v * VDL) - vd_load(book->shift + j + v * VDL);
+                sums[v] += t * t;
+            }
+        vd_store8(partial, sums);
         for (; j < d; j++)
             norm += (code_word[j] - book->shift[j]) * (code_word[j] - book->shift[j]);
         for (int r = 0; r < 8; r++)
-            norm += acc[r];
+            norm += partial[r];
         book->sq_norms[k] = norm;
     }
 }
@@ -129,19 +132,23 @@ static float step_of(const vq_code_book *book, ptrdiff_t k)
     const ptrdiff_t d = book->n_features;
     const double *code_word = book->code_book + k * d;
     const float *row = book->rows + k * d;
-    vd8 acc = {0};
-    double step = 0;
+    vd sums[VDS] = {{0}};
+    double step = 0, partial[8];
     ptrdiff_t j = 0;
-    for (; j + 8 <= d; j += 8) {
-        vd8 t = (load8_f64(code_word + j) - load8_f64(book->shift + j)) * book->scale - load8_f32(row + j);
-        acc += t * t;
-    }
+    for (; j + 8 <= d; j += 8)
+#pragma GCC unroll 4
+        for (int v = 0; v < VDS; v++) {
+            const vd z = (vd_load(code_word + j + v * VDL) - vd_load(book->shift + j + v * VDL)) * book->scale;
+            const vd t = z - vd_load_f32(row + j + v * VDL);
+            sums[v] += t * t;
+        }
+    vd_store8(partial, sums);
     for (; j < d; j++) {
         double t = (code_word[j] - book->shift[j]) * book->scale - (double)row[j];
         step += t * t;
     }
     for (int r = 0; r < 8; r++)
-        step += acc[r];
+        step += partial[r];
     return (float)(sqrt(step) * BOUND_UP);
 }
 

@@ -1,32 +1,44 @@
 /* Decisions by the double formula of the contract. */
 
-/* Against all code words, side by side in groups of VQ_EXACT_GROUP. */
+/* Against all code words, side by side in groups of VQ_EXACT_GROUP; each lane keeps its lowest. */
 static int32_t nearest_grouped(const double *x, const vq_code_book *book)
 {
     const ptrdiff_t d = book->n_features;
-    double best = INFINITY;
-    int32_t code = 0;
+    vd best[VDS], at[VDS]; /* and the first code word of its group */
+    for (int v = 0; v < VDS; v++) {
+        best[v] = vd_set(INFINITY);
+        at[v] = vd_set(0);
+    }
     for (ptrdiff_t first = 0; first < book->n_codes; first += VQ_EXACT_GROUP) {
         const double *group = book->exact + first * d;
-        vd8 sum = {0};
+        vd sums[VDS] = {{0}};
         for (ptrdiff_t r = 0; r < 8 && r < d; r++) {
-            vd8 partial = {0};
-            for (ptrdiff_t j = r; j < d; j += 8) {
-                vd8 t = x[j] - load8_f64(group + j * VQ_EXACT_GROUP);
-                partial += t * t;
-            }
-            sum += partial;
+            vd partial[VDS] = {{0}};
+            for (ptrdiff_t j = r; j < d; j += 8)
+#pragma GCC unroll 4
+                for (int v = 0; v < VDS; v++) {
+                    const vd t = x[j] - vd_load(group + j * VQ_EXACT_GROUP + v * VDL);
+                    partial[v] += t * t;
+                }
+#pragma GCC unroll 4
+            for (int v = 0; v < VDS; v++)
+                sums[v] += partial[v];
         }
-        double sq_dists[VQ_EXACT_GROUP], lowest = INFINITY;
-        memcpy(sq_dists, &sum, sizeof sum);
-        for (int l = 0; l < VQ_EXACT_GROUP; l++)
-            lowest = sq_dists[l] < lowest ? sq_dists[l] : lowest;
-        if (lowest < best) {
-            best = lowest;
-            int l = 0;
-            while (sq_dists[l] != lowest)
-                l++;
-            code = (int32_t)first + l;
+#pragma GCC unroll 4
+        for (int v = 0; v < VDS; v++) {
+            at[v] = vd_where_less(sums[v], best[v], vd_set((double)first), at[v]);
+            best[v] = vd_where_less(sums[v], best[v], sums[v], best[v]);
+        }
+    }
+    double sq_dists[VQ_EXACT_GROUP], firsts[VQ_EXACT_GROUP], lowest = INFINITY;
+    int32_t code = 0;
+    vd_store8(sq_dists, best);
+    vd_store8(firsts, at);
+    for (int l = 0; l < VQ_EXACT_GROUP; l++) {
+        const int32_t candidate = (int32_t)firsts[l] + l;
+        if (sq_dists[l] < lowest || (sq_dists[l] == lowest && lowest < INFINITY && candidate < code)) {
+            lowest = sq_dists[l];
+            code = candidate;
         }
     }
     return code;

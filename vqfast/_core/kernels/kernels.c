@@ -50,6 +50,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define TYPED(name) JOIN(name, f32)
 #define TYPED_SHIFT(book) ((book)->shift_f32)
 #define LOAD8 load8_f32
+#define LOAD_VD vd_load_f32
 #include "obs.inc.h"
 #include "obs_passes.inc.h"
 #if HAVE_INTEGERS
@@ -61,6 +62,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #undef TYPED
 #undef TYPED_SHIFT
 #undef LOAD8
+#undef LOAD_VD
 
 #define REAL double
 #define REAL_BITS int64_t
@@ -68,6 +70,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define TYPED(name) JOIN(name, f64)
 #define TYPED_SHIFT(book) ((book)->shift)
 #define LOAD8 load8_f64
+#define LOAD_VD vd_load
 #include "obs.inc.h"
 #include "obs_passes.inc.h"
 #if HAVE_INTEGERS
@@ -80,6 +83,7 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #undef TYPED
 #undef TYPED_SHIFT
 #undef LOAD8
+#undef LOAD_VD
 
 /* f64 first: projections are computed in double whatever the observations are. */
 #define REAL double
@@ -143,17 +147,20 @@ static void fixed_mean(const int64_t *sum, ptrdiff_t n_features, double total, d
 
 static double potential(const double *sq_dists, const double *weights, ptrdiff_t n)
 {
-    vd8 sums = {0};
-    double total = 0;
+    vd sums[VDS] = {{0}};
+    double partial[8], total = 0;
     ptrdiff_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        vd8 terms = load8_f64(sq_dists + i);
-        if (weights)
-            terms *= load8_f64(weights + i);
-        sums += terms;
-    }
+    for (; i + 8 <= n; i += 8)
+#pragma GCC unroll 4
+        for (int v = 0; v < VDS; v++) {
+            vd terms = vd_load(sq_dists + i + v * VDL);
+            if (weights)
+                terms *= vd_load(weights + i + v * VDL);
+            sums[v] += terms;
+        }
+    vd_store8(partial, sums);
     for (int r = 0; r < 8; r++)
-        total += sums[r];
+        total += partial[r];
     for (; i < n; i++)
         total += weights ? sq_dists[i] * weights[i] : sq_dists[i];
     return total;

@@ -1,7 +1,7 @@
 /* The kernels that read observations, for one element type.
  *
- * The including file defines REAL, TYPED(name) and LOAD8(pointer): the element type,
- * the name with the type's suffix, and a load of eight elements as doubles.
+ * The including file defines REAL, TYPED(name), LOAD8(pointer) and LOAD_VD(pointer): the element type,
+ * the name with the type's suffix, and loads of eight elements, and of VDL, as doubles.
  */
 
 INLINE const REAL *TYPED(row)(const vq_obs *obs, ptrdiff_t i) { return (const REAL *)obs->data + i * obs->row_stride; }
@@ -19,14 +19,16 @@ INLINE double TYPED(sq_dist)(const REAL *x, const double *code_word, ptrdiff_t d
         }
         return sum;
     }
-    vd8 acc = {0};
+    vd sums[VDS] = {{0}};
     ptrdiff_t j = 0;
-    for (; j + 8 <= d; j += 8) {
-        vd8 t = LOAD8(x + j) - load8_f64(code_word + j);
-        acc += t * t;
-    }
+    for (; j + 8 <= d; j += 8)
+#pragma GCC unroll 4
+        for (int v = 0; v < VDS; v++) {
+            const vd t = LOAD_VD(x + j + v * VDL) - vd_load(code_word + j + v * VDL);
+            sums[v] += t * t;
+        }
     double partial[8];
-    memcpy(partial, &acc, sizeof acc);
+    vd_store8(partial, sums);
     for (int r = 0; j < d; j++, r++) {
         double t = (double)x[j] - code_word[j];
         partial[r] += t * t;

@@ -66,7 +66,7 @@ INLINE void add_columns(const vq_search_books *books, const double *row, const p
 #pragma GCC unroll 8
     for (int v = 0; v < n_vectors; v++) {
         const vd t = vd_load(row + j + v * VDL) - (books->rounded ? vd_round_f32(sums[v]) : sums[v]);
-        totals[v % (8 / VDL)] += t * t;
+        totals[v % (VDS)] += t * t;
     }
 }
 
@@ -75,7 +75,7 @@ INLINE double sum_sq_dist(const vq_search_books *books, const double *row, const
 {
     enum { MANY = 8, FEW = 16 / VDL };
     const ptrdiff_t n_columns = books->n_padded;
-    vd totals[8 / VDL] = {{0}};
+    vd totals[VDS] = {{0}};
     ptrdiff_t j = 0;
     for (; j + MANY * VDL <= n_columns; j += MANY * VDL)
         add_columns(books, row, starts, words_type, j, MANY, totals);

@@ -57,10 +57,12 @@ static void code_norms(const vq_search_books *books, const void *codes, int elem
         for (ptrdiff_t m = 0; m < books->n_books; m++) {
             const ptrdiff_t code = search_code(codes, element_size, i * books->n_books + m);
             const ptrdiff_t start = (m * books->n_codes + code) * padded;
-            for (ptrdiff_t j = 0; j < padded; j += 8)
-                *(vd8 *)(row + j) += books->words_type == VQ_FLOAT32
-                                         ? load8_f32((const float *)books->words + start + j)
-                                         : load8_f64((const double *)books->words + start + j);
+            if (books->words_type == VQ_FLOAT32)
+                for (ptrdiff_t j = 0; j < padded; j++)
+                    row[j] += ((const float *)books->words)[start + j];
+            else
+                for (ptrdiff_t j = 0; j < padded; j++)
+                    row[j] += ((const double *)books->words)[start + j];
         }
         double sum = 0;
         for (ptrdiff_t j = 0; j < d; j++) {
