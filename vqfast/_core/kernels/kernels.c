@@ -92,6 +92,9 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define LINE vd8
 #define LINE_INTS vl8
 #define LINE_ROWS LVQ_ROWS_F64
+#define PART vd
+#define PART_LOAD vd_load
+#define PART_STORE vd_store
 #include "lvq.inc.h"
 #undef REAL
 #undef REAL_BITS
@@ -99,6 +102,9 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #undef LINE
 #undef LINE_INTS
 #undef LINE_ROWS
+#undef PART
+#undef PART_LOAD
+#undef PART_STORE
 
 #define REAL float
 #define REAL_BITS int32_t
@@ -106,6 +112,9 @@ INLINE double sq_dist_f64(const double *x, const double *code_word, ptrdiff_t d)
 #define LINE vf16
 #define LINE_INTS vi16
 #define LINE_ROWS LVQ_ROWS_F32
+#define PART vf
+#define PART_LOAD vf_load
+#define PART_STORE vf_store
 #include "lvq.inc.h"
 
 #define LVQ_TABLE(type)                                                                                                \

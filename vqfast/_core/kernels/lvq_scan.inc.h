@@ -18,26 +18,54 @@ INLINE const REAL *TYPED(lvq_load)(const vq_lvq_model *model, const vq_obs *obs,
 }
 
 /* One term of a sum: of a squared distance, or of an inner product. */
-INLINE LINE TYPED(lvq_term)(LINE x, LINE w, int is_distance)
+INLINE PART TYPED(lvq_term)(PART x, PART w, int is_distance)
 {
     if (!is_distance)
         return x * w;
-    LINE t = x - w;
+    PART t = x - w;
     return t * t;
 }
 
 /* Partial sums of n_rows rows and x, side by side for the sake of latency. Called with constants. */
 INLINE void TYPED(lvq_partial)(const REAL *rows, int n_rows, ptrdiff_t width, const REAL *x, int is_distance, LINE *p)
 {
-    LINE sums[LINE_ROWS] = {{0}};
+    PART sums[LINE_ROWS][PARTS] = {{{0}}};
 #pragma GCC unroll 2
     for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
+#pragma GCC unroll 4
+        for (int q = 0; q < PARTS; q++) {
+            const REAL *at = rows + j + q * PART_SIZE;
+            const PART features = PART_LOAD(x + j + q * PART_SIZE);
 #pragma GCC unroll 16
-        for (int r = 0; r < n_rows; r++)
-            sums[r] += TYPED(lvq_term)(LINE_AT(x + j), LINE_AT(rows + r * width + j), is_distance);
+            for (int r = 0; r < n_rows; r++)
+                sums[r][q] += TYPED(lvq_term)(features, PART_LOAD(at + r * width), is_distance);
+        }
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
-        p[r] = sums[r];
+#pragma GCC unroll 4
+        for (int q = 0; q < PARTS; q++)
+            PART_STORE((REAL *)(p + r) + q * PART_SIZE, sums[r][q]);
+}
+
+/* The sum of one line in parts. */
+INLINE REAL TYPED(lvq_fold)(const PART parts[PARTS])
+{
+    LINE line;
+#pragma GCC unroll 4
+    for (int q = 0; q < PARTS; q++)
+        PART_STORE((REAL *)&line + q * PART_SIZE, parts[q]);
+    return TYPED(fold1)(line);
+}
+
+/* The inner product of two rows. */
+INLINE REAL TYPED(lvq_inner)(const REAL *a, const REAL *b, ptrdiff_t width)
+{
+    PART sums[PARTS] = {{0}};
+    for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
+#pragma GCC unroll 4
+        for (int q = 0; q < PARTS; q++)
+            sums[q] += PART_LOAD(a + j + q * PART_SIZE) * PART_LOAD(b + j + q * PART_SIZE);
+    return TYPED(lvq_fold)(sums);
 }
 
 /* sums[i] of up to LINE_ROWS rows and x; some of the sums past n_rows are those of the rows

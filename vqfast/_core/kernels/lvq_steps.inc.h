@@ -110,18 +110,20 @@ static void TYPED(glvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, const
 INLINE void TYPED(lvq_tile)(const REAL *rows, ptrdiff_t width, const REAL *matrix, ptrdiff_t d, ptrdiff_t rank_width,
                             int n_rows, int n_lines, REAL *products)
 {
-    LINE sums[LVQ_TILE_ROWS][LVQ_TILE_LINES] = {{{0}}};
+    PART sums[LVQ_TILE_ROWS][LVQ_TILE_LINES * PARTS] = {{{0}}};
     for (ptrdiff_t k = 0; k < d; k++)
+#pragma GCC unroll 8
+        for (int q = 0; q < n_lines * PARTS; q++) {
+            const PART column = PART_LOAD(matrix + k * rank_width + q * PART_SIZE);
 #pragma GCC unroll 4
-        for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 4
-            for (int l = 0; l < n_lines; l++)
-                sums[r][l] += rows[r * width + k] * LINE_AT(matrix + k * rank_width + l * LINE_SIZE);
+            for (int r = 0; r < n_rows; r++)
+                sums[r][q] += rows[r * width + k] * column;
+        }
 #pragma GCC unroll 4
     for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 4
-        for (int l = 0; l < n_lines; l++)
-            *(LINE *)(products + r * rank_width + l * LINE_SIZE) = sums[r][l];
+#pragma GCC unroll 8
+        for (int q = 0; q < n_lines * PARTS; q++)
+            PART_STORE(products + r * rank_width + q * PART_SIZE, sums[r][q]);
 }
 
 static void TYPED(lvq_products)(const REAL *rows, ptrdiff_t n_rows, ptrdiff_t width, const REAL *matrix, ptrdiff_t d,
@@ -169,10 +171,8 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     TYPED(lvq_products)(u, model->n_prototypes, width, matrix, d, rank_width, z);
     const REAL sq_scale = (REAL)(model->scale * model->scale);
     for (ptrdiff_t i = 0; i < model->n_prototypes; i++) {
-        LINE p = {0};
-        for (ptrdiff_t l = 0; l < rank_width; l += LINE_SIZE)
-            p += LINE_AT(z + i * rank_width + l) * LINE_AT(z + i * rank_width + l);
-        sq_dists[i] = TYPED(fold1)(p) * sq_scale;
+        const REAL *own = z + i * rank_width;
+        sq_dists[i] = TYPED(lvq_inner)(own, own, rank_width) * sq_scale;
     }
     for (ptrdiff_t i = model->n_prototypes; i % LINE_SIZE; i++)
         sq_dists[i] = INFINITY;
@@ -184,37 +184,33 @@ static void TYPED(gmlvq_step)(vq_lvq_model *model, const vq_lvq_rule *rule, cons
     for (int s = 0; s < 2; s++) {
         const REAL *own_u = u + pair[s] * width, *own_z = z + pair[s] * rank_width;
         REAL *move = (REAL *)model->moves + s * width;
-        REAL size[2];
         TYPED(lvq_sums)(matrix, d, rank_width, own_z, 0, move);
         for (ptrdiff_t j = d; j < width; j++)
             move[j] = 0;
         TYPED(lvq_add)(TYPED(lvq_prototype)(model, pair[s]), width, move,
                        (s ? -1 : 1) * at_most_one(factors[s]) * (model->scale * model->scale));
-        LINE p = {0}, q = {0};
-        for (ptrdiff_t j = 0; j < width; j += LINE_SIZE)
-            p += LINE_AT(own_u + j) * LINE_AT(own_u + j);
-        for (ptrdiff_t l = 0; l < rank_width; l += LINE_SIZE)
-            q += LINE_AT(own_z + l) * LINE_AT(own_z + l);
-        size[0] = TYPED(fold1)(p);
-        size[1] = TYPED(fold1)(q);
-        /* |z u'| in units of the norm of omega, which is one */
-        const double norm = sqrt((double)size[0]) * sqrt((double)size[1]) * model->scale;
+        const double u_norm = sqrt((double)TYPED(lvq_inner)(own_u, own_u, width));
+        const double z_norm = sqrt((double)TYPED(lvq_inner)(own_z, own_z, rank_width));
+        const double norm = u_norm * z_norm * model->scale; /* |z u'| in units of that of omega, which is one */
         const double wanted = rule->matrix_rate * factors[s];
         steps[s] = (REAL)((s ? 1 : -1) * (wanted * norm > 0.5 ? 0.5 / norm : wanted));
     }
     const REAL *up = u + pair[0] * width, *um = u + pair[1] * width;
     const REAL *zp = z + pair[0] * rank_width, *zm = z + pair[1] * rank_width;
-    LINE norm = {0};
+    PART norm[PARTS] = {{0}};
     for (ptrdiff_t k = 0; k < d; k++) {
         const REAL fp = steps[0] * up[k], fm = steps[1] * um[k];
-        for (ptrdiff_t l = 0; l < rank_width; l += LINE_SIZE) {
-            REAL *element = matrix + k * rank_width + l;
-            const LINE moved = LINE_AT(element) + (fp * LINE_AT(zp + l) + fm * LINE_AT(zm + l));
-            *(LINE *)element = moved;
-            norm += moved * moved;
-        }
+        for (ptrdiff_t l = 0; l < rank_width; l += LINE_SIZE)
+#pragma GCC unroll 4
+            for (int q = 0; q < PARTS; q++) {
+                const ptrdiff_t at = l + q * PART_SIZE;
+                REAL *element = matrix + k * rank_width + at;
+                const PART step = fp * PART_LOAD(zp + at) + fm * PART_LOAD(zm + at), moved = PART_LOAD(element) + step;
+                PART_STORE(element, moved);
+                norm[q] += moved * moved;
+            }
     }
-    const double length = sqrt((double)TYPED(fold1)(norm));
+    const double length = sqrt((double)TYPED(lvq_fold)(norm));
     model->scale = 1 / length;
     if (length > 0x1p10 || length < 0x1p-10) {
         const REAL factor = (REAL)model->scale;

@@ -221,15 +221,13 @@ INLINE vd vd_where_less(vd a, vd b, vd x, vd y)
 }
 #endif
 
+INLINE void vd_store(double *p, vd a) { memcpy(p, &a, sizeof a); }
 enum { VDS = 8 / VDL };
-/* Eight of them (a copy of the array as a whole would keep it in memory). */
 INLINE void vd_store8(double *p, const vd a[VDS])
 {
 #pragma GCC unroll 4
-    for (int v = 0; v < VDS; v++) {
-        const vd part = a[v];
-        memcpy(p + v * VDL, &part, sizeof part);
-    }
+    for (int v = 0; v < VDS; v++)
+        vd_store(p + v * VDL, a[v]);
 }
 
 /* Rows of VL floats become columns; 0 where a loop over the elements is as good. */
