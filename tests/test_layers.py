@@ -79,7 +79,7 @@ ALLOWED = {
     "_core.seeds": {"seeds.h", "_core.integers", "_core.kernels", "_core.machine", "_core.memory", "_core.team"},
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.parts": {"_core.kernels", "_core.machine", "_core.memory", "_core.nearest", "_core.team"},
-    "_core.lloyd": {"_core.kernels", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
+    "_core.lloyd": {"_core.kernels", "_core.memory", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.machine", "_core.memory", "_core.team"},
     "_core.additive": {"additive.h", "_core.kernels", "_core.machine", "_core.memory", "_core.team"},
     "_core.packed_codes": {"search.h", "_core.kernels", "_core.machine", "_core.team"},

@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, vq_obs
+from .memory cimport vq_allocate, vq_release, vq_take
 from .nearest cimport Assignment, Nearest
 from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
 from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
@@ -35,6 +36,14 @@ cdef Py_ssize_t OBS_PER_CODE = 20
 cdef double TILE_SMALLEST = 1e-12
 cdef Py_ssize_t SAMPLE_STEP = 16
 cdef double MOST_CANDIDATES = 0.75
+
+
+# What one worker adds to the sums (n_codes, 2, n_features) and the counts of the codes that it touched.
+cdef struct Share:
+    int64_t *sums
+    int64_t *counts
+    uint8_t *touched
+    int64_t n_moved
 
 
 cdef class Means:
@@ -64,10 +73,10 @@ cdef class Means:
     cdef int64_t *ends
     cdef bint all_new
     cdef int64_t *fixed_sums
-    cdef int n_copies
-    cdef int64_t *moved  # (n_copies, n_codes, 2 n_features + 1): what each adds to sums and counts, or NULL
-    cdef uint8_t *touched  # (workers, n_codes): in the first row which means the last update computed
-    cdef int64_t *n_moved_by  # (n_copies)
+    cdef uint8_t *touched  # (n_codes) which means the last update computed
+    cdef Share *shares  # (search.workers), or NULL
+    cdef char *memory  # of the shares
+    cdef Py_ssize_t n_bytes
 
     def __cinit__(self, Nearest search, weights=None):
         cdef double largest = 0, smallest
@@ -94,7 +103,7 @@ cdef class Means:
         self.old = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
         self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
         self.totals = <double *>PyMem_RawCalloc(self.n_codes, sizeof(double))
-        self.touched = <uint8_t *>PyMem_RawMalloc(search.workers * self.n_codes)
+        self.touched = <uint8_t *>PyMem_RawMalloc(self.n_codes)
         if self.fixed:
             self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
         else:
@@ -102,7 +111,11 @@ cdef class Means:
         if not (self.old and self.counts and self.totals and self.touched and (self.sums or self.fixed_sums)):
             raise MemoryError
         if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
-            self.allocate_copies(size)
+            self.n_bytes = self.layout_shares(NULL)
+            self.memory = <char *>vq_allocate(self.n_bytes)
+            if self.memory == NULL:
+                raise MemoryError
+            self.layout_shares(self.memory)
         else:
             self.events = <int32_t *>PyMem_RawMalloc(max(1, n) * sizeof(int32_t))
             self.ends = <int64_t *>PyMem_RawMalloc((self.n_codes + 1) * sizeof(int64_t))
@@ -111,14 +124,21 @@ cdef class Means:
         memset(self.touched, True, self.n_codes)
         self.forget()
 
-    cdef int allocate_copies(self, Py_ssize_t size) except -1:
-        """What threads add to the sums side by side."""
-        self.n_copies = self.search.workers
-        self.moved = <int64_t *>PyMem_RawMalloc(self.n_copies * (2 * size + self.n_codes) * sizeof(int64_t))
-        self.n_moved_by = <int64_t *>PyMem_RawMalloc(self.n_copies * sizeof(int64_t))
-        if not (self.moved and self.n_moved_by):
-            raise MemoryError
-        return 0
+    cdef Py_ssize_t layout_shares(self, char *base) noexcept:
+        """Place the shares after base, each in cache lines of its own; with NULL only the size counts."""
+        cdef char *cursor = base
+        cdef Py_ssize_t size = self.n_codes * self.search.n_features
+        cdef Share share
+        cdef int w
+        self.shares = <Share *>vq_take(&cursor, self.search.workers * sizeof(Share))
+        for w in range(self.search.workers):
+            share.sums = <int64_t *>vq_take(&cursor, 16 * size)
+            share.counts = <int64_t *>vq_take(&cursor, 8 * self.n_codes)
+            share.touched = <uint8_t *>vq_take(&cursor, self.n_codes)
+            share.n_moved = 0
+            if base != NULL:
+                self.shares[w] = share
+        return cursor - base
 
     def __dealloc__(self):
         PyMem_RawFree(self.old)
@@ -128,9 +148,8 @@ cdef class Means:
         PyMem_RawFree(self.ends)
         PyMem_RawFree(self.sums)
         PyMem_RawFree(self.fixed_sums)
-        PyMem_RawFree(self.moved)
         PyMem_RawFree(self.touched)
-        PyMem_RawFree(self.n_moved_by)
+        vq_release(self.memory, self.n_bytes)
 
     def forget(self):
         """The next update starts from no observation; to be called when codes change meaning."""
@@ -236,7 +255,7 @@ cdef class Means:
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width
         cdef vq_team team
         cdef int workers = self.search.workers
-        if self.moved != NULL:
+        if self.memory != NULL:
             self.run_direct(codes, n_codes, all_means, code_book)
             return
         self.begin(codes)
@@ -259,18 +278,19 @@ cdef class Means:
     cdef void move_parts(self, vq_team *team, int worker, const int32_t *codes) noexcept nogil:
         cdef Py_ssize_t part = vq_team_next(team, worker), d = self.search.n_features, first
         cdef Py_ssize_t itemsize = 4  # fixed point is for float32
-        cdef int64_t *sums = self.moved + worker * self.n_codes * (2 * d + 1)
-        cdef int64_t *counts = sums + 2 * self.n_codes * d
-        cdef uint8_t *touched = self.touched + worker * self.n_codes
+        cdef Share *share = self.shares + worker
         cdef vq_obs obs
-        memset(sums, 0, self.n_codes * (2 * d + 1) * sizeof(int64_t))
+        if part < 0:
+            return
+        memset(share.sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
+        memset(share.counts, 0, self.n_codes * sizeof(int64_t))
         while part >= 0:
             first = part * DIRECT_OBS
             obs = self.search.obs
             obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
-            self.n_moved_by[worker] += self.search.typed.move_changed(
+            share.n_moved += self.search.typed.move_changed(
                 &obs, min(DIRECT_OBS, self.search.n_obs - first), d, codes + first, self.old + first, self.factor,
-                self.low_factor, sums, counts, touched)
+                self.low_factor, share.sums, share.counts, share.touched)
             part = vq_team_next(team, worker)
 
     cdef void run_direct(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means,
@@ -278,8 +298,8 @@ cdef class Means:
         """As run, for sums that stay in the cache."""
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, j, k
         cdef Py_ssize_t n_parts = (n + DIRECT_OBS - 1) // DIRECT_OBS
-        cdef int workers = <int>max(1, min(self.n_copies, n_parts)), w
-        cdef int64_t *moved
+        cdef int workers = <int>max(1, min(self.search.workers, n_parts)), w
+        cdef Share *share
         cdef vq_team team
         if self.all_new:
             memset(self.old, 0xff, n * sizeof(int32_t))  # no code
@@ -287,27 +307,27 @@ cdef class Means:
             memset(self.fixed_sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
         if (n + 2 * self.n_moved * d) < WORK_PER_THREAD and not self.all_new:
             workers = 1  # by the number that moved last time
-        for w in range(workers):  # OpenMP may give fewer threads than that
-            self.n_moved_by[w] = 0
-        memset(self.touched, 0, workers * self.n_codes)
+        for w in range(workers):
+            self.shares[w].n_moved = 0
+            memset(self.shares[w].touched, 0, self.n_codes)
         vq_team_begin(&team, workers, 0, n_parts)
         if workers == 1:
             self.move_parts(&team, 0, codes)
         else:
             with parallel(num_threads=vq_team_threads(workers)):
                 vq_team_enter(&team, threadid())
-                if threadid() < workers:
-                    self.move_parts(&team, threadid(), codes)
+                self.move_parts(&team, threadid(), codes)
         self.n_moved = 0
+        memset(self.touched, 0, self.n_codes)
         for w in range(workers):
-            self.n_moved += self.n_moved_by[w]
-            moved = self.moved + w * self.n_codes * (2 * d + 1)
+            share = self.shares + w
+            self.n_moved += share.n_moved
             for k in range(n_codes):
-                if self.touched[w * self.n_codes + k]:
+                if share.touched[k]:
                     self.touched[k] = True
-                    self.counts[k] += moved[2 * self.n_codes * d + k]
+                    self.counts[k] += share.counts[k]
                     for j in range(2 * d * k, 2 * d * (k + 1)):
-                        self.fixed_sums[j] += moved[j]
+                        self.fixed_sums[j] += share.sums[j]
         self.weigh(codes, n_codes)
         for k in range(n_codes):
             self.touched[k] = self.touched[k] > 0 or self.all_new or all_means

@@ -64,7 +64,7 @@ cdef class Seeds:
     cdef vq_code_book space
     cdef double longest
     cdef Py_ssize_t n_rounds, n_chosen
-    cdef SeedsScratch *scratch
+    cdef SeedsScratch **scratch
     cdef Draw draw
     cdef char *memory
     cdef Py_ssize_t n_bytes

@@ -142,7 +142,7 @@ cdef class Seeds:
         cdef char *cursor = base
         cdef Py_ssize_t n = self.n_blocks * VQ_SEEDS_ROWS if self.filtered else 0
         cdef int w
-        self.scratch = <SeedsScratch *>vq_take(&cursor, self.workers * sizeof(SeedsScratch))
+        self.scratch = <SeedsScratch **>vq_take(&cursor, self.workers * sizeof(SeedsScratch *))
         self.draw.code_word = <double *>vq_take(&cursor, 8 * self.n_features)
         self.space.shift = <double *>vq_take(&cursor, 8 * self.n_features)
         self.space.shift_f32 = <float *>vq_take(&cursor, 4 * self.n_features)
@@ -157,6 +157,7 @@ cdef class Seeds:
         return cursor - base
 
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept:
+        cdef SeedsScratch *own = <SeedsScratch *>vq_take(cursor, sizeof(SeedsScratch))  # no line is shared
         cdef SeedsScratch scratch
         cdef Py_ssize_t n = VQ_SEEDS_ROWS if self.filtered else 0
         memset(&scratch, 0, sizeof(scratch))
@@ -171,7 +172,8 @@ cdef class Seeds:
         scratch.quantized.sq_norms = <float *>vq_take(cursor, 4 * n)
         scratch.quantized.spares = <float *>vq_take(cursor, 4 * n)
         if placed:
-            self.scratch[worker] = scratch
+            own[0] = scratch
+            self.scratch[worker] = own
 
     cdef bint choose_space(self):
         """The shift and the scale of the integers, from a sample; False where float32 cannot hold it."""
@@ -257,7 +259,7 @@ cdef class Seeds:
         cdef Py_ssize_t part = vq_team_next(team, 0), n_listed = 0
         cdef int w
         while part >= 0:
-            self.run_part(part, self.scratch)
+            self.run_part(part, self.scratch[0])
             vq_team_done(team)
             part = vq_team_next(team, 0)
         vq_team_wait(team)
@@ -290,7 +292,7 @@ cdef class Seeds:
     cdef void serve(self, vq_team *team, int worker) noexcept nogil:
         cdef Py_ssize_t part = vq_team_serve(team, worker)
         while part >= 0:
-            self.run_part(part, self.scratch + worker)
+            self.run_part(part, self.scratch[worker])
             vq_team_done(team)
             part = vq_team_serve(team, worker)
 

@@ -147,26 +147,27 @@ typedef struct {
     float dist;   /* packed, as computed */
 } vq_integers_hit;
 
-/* Scratch of one worker; arrays have room for whole sixteens of rows. */
+/* Scratch of one worker, in cache lines of its own as it holds counters; arrays have room for whole
+ * sixteens of rows. */
 typedef struct {
-    float *row;            /* (n_features) y of one observation; with directions, of eight */
-    float *minima;         /* (n_vectors, row_step) lowest scores; in later rounds (rows) steps of the own codes */
-    float *best;           /* (rows) the lowest minimum, or the nearest bound */
-    int32_t *vectors;      /* (rows) where it is */
-    int32_t *own;          /* (rows) position of the own code */
-    float *own_dists;      /* (rows) packed distance to the own code as computed; -1: not needed */
-    float *dists;          /* (rows) the same of the best code so far */
-    int32_t *codes;        /* (rows) the best code so far */
-    uint8_t *in_doubt;     /* (rows) whether another one is within the roundings */
-    float *limits;         /* (rows) a score above it plus the error cannot win */
-    float *facts;          /* (rows, VQ_INTEGERS_FACTS) what a tile needs of a row, see finish_own */
-    float *upper;          /* (rows) distance to the own code, rounded up; -inf where nothing is needed */
-    float *inverses;       /* (rows) 1 / unit of the bounds, rounded down */
-    float *heights;        /* (rows) |y|^2 less the roundings of a score */
-    int32_t *parts;        /* (rows / 16) the first row of each sixteen that a later round looks at */
-    int32_t *list;         /* (rows + 16) */
-    int32_t *first_hits;   /* (rows) the last hit of each row, or -1 */
-    vq_integers_hit *hits; /* (hit_capacity) */
+    _Alignas(64) float *row; /* (n_features) y of one observation; with directions, of eight */
+    float *minima;           /* (n_vectors, row_step) lowest scores; in later rounds (rows) steps of the own codes */
+    float *best;             /* (rows) the lowest minimum, or the nearest bound */
+    int32_t *vectors;        /* (rows) where it is */
+    int32_t *own;            /* (rows) position of the own code */
+    float *own_dists;        /* (rows) packed distance to the own code as computed; -1: not needed */
+    float *dists;            /* (rows) the same of the best code so far */
+    int32_t *codes;          /* (rows) the best code so far */
+    uint8_t *in_doubt;       /* (rows) whether another one is within the roundings */
+    float *limits;           /* (rows) a score above it plus the error cannot win */
+    float *facts;            /* (rows, VQ_INTEGERS_FACTS) what a tile needs of a row, see finish_own */
+    float *upper;            /* (rows) distance to the own code, rounded up; -inf where nothing is needed */
+    float *inverses;         /* (rows) 1 / unit of the bounds, rounded down */
+    float *heights;          /* (rows) |y|^2 less the roundings of a score */
+    int32_t *parts;          /* (rows / 16) the first row of each sixteen that a later round looks at */
+    int32_t *list;           /* (rows + 16) */
+    int32_t *first_hits;     /* (rows) the last hit of each row, or -1 */
+    vq_integers_hit *hits;   /* (hit_capacity) */
     ptrdiff_t hit_capacity;
     ptrdiff_t n_hits;
     ptrdiff_t n_scored;

@@ -48,10 +48,11 @@ typedef struct {
     float *group_boxes; /* (n_groups, 2, n_features) of VQ_TILE_GROUP tiles */
 } vq_tiles;
 
-/* Scratch and sums of one worker. A row of sums is (2, n_features) as in move_rows. */
+/* Scratch and sums of one worker, in cache lines of its own as it holds counters. A row of sums is
+ * (2, n_features) as in move_rows. */
 typedef struct {
-    float *sq_dists;     /* (step) */
-    vq_tile_codes group; /* room for all code words */
+    _Alignas(64) float *sq_dists; /* (step) */
+    vq_tile_codes group;          /* room for all code words */
     vq_tile_codes tile;
     int64_t *sums;        /* (n_codes, 2, n_features) what the codes gained in this round */
     int64_t *counts;      /* (n_codes) */
