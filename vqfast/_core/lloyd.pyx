@@ -68,7 +68,9 @@ cdef class Means:
     cdef int32_t *old
     cdef int64_t *counts
     cdef double *totals
-    cdef double *sums
+    cdef void *sums  # in fixed point or in double; of codes without members, anything at first
+    cdef Py_ssize_t sum_bytes
+    cdef double *double_sums
     cdef int32_t *events
     cdef int64_t *ends
     cdef bint all_new
@@ -104,12 +106,11 @@ cdef class Means:
         self.counts = <int64_t *>PyMem_RawMalloc(self.n_codes * sizeof(int64_t))
         self.totals = <double *>PyMem_RawCalloc(self.n_codes, sizeof(double))
         self.touched = <uint8_t *>PyMem_RawMalloc(self.n_codes)
-        if self.fixed:
-            self.fixed_sums = <int64_t *>PyMem_RawCalloc(2 * size, sizeof(int64_t))
-        else:
-            self.sums = <double *>PyMem_RawCalloc(size, sizeof(double))
-        if not (self.old and self.counts and self.totals and self.touched and (self.sums or self.fixed_sums)):
+        self.sum_bytes = size * (2 * sizeof(int64_t) if self.fixed else sizeof(double))
+        self.sums = vq_allocate(self.sum_bytes)
+        if not (self.old and self.counts and self.totals and self.touched and self.sums):
             raise MemoryError
+        self.fixed_sums, self.double_sums = <int64_t *>self.sums, <double *>self.sums
         if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
             self.n_bytes = self.layout_shares(NULL)
             self.memory = <char *>vq_allocate(self.n_bytes)
@@ -146,8 +147,7 @@ cdef class Means:
         PyMem_RawFree(self.totals)
         PyMem_RawFree(self.events)
         PyMem_RawFree(self.ends)
-        PyMem_RawFree(self.sums)
-        PyMem_RawFree(self.fixed_sums)
+        vq_release(self.sums, self.sum_bytes)
         PyMem_RawFree(self.touched)
         vq_release(self.memory, self.n_bytes)
 
@@ -155,17 +155,17 @@ cdef class Means:
         """The next update starts from no observation; to be called when codes change meaning."""
         self.all_new = True
 
-    cdef void begin(self, const int32_t *codes) noexcept nogil:
+    cdef void begin(self, const int32_t *codes, Py_ssize_t n_codes) noexcept nogil:
         """How many observations moved; if more than half did, or must, sums begin anew."""
-        cdef Py_ssize_t i, n = self.search.n_obs, n_moved = 0
+        cdef Py_ssize_t i, n = self.search.n_obs, n_moved = 0, width = 2 * self.search.n_features
         for i in range(n):
             n_moved += codes[i] != self.old[i]
         self.n_moved = n if self.all_new else n_moved
         self.all_new = self.all_new or not self.fixed or 2 * n_moved > n
         if self.all_new:
             memset(self.counts, 0, self.n_codes * sizeof(int64_t))
-            if self.fixed:
-                memset(self.fixed_sums, 0, 2 * self.n_codes * self.search.n_features * sizeof(int64_t))
+            if self.fixed:  # those of the others wait for the thread that moves them
+                memset(self.fixed_sums + n_codes * width, 0, (self.n_codes - n_codes) * width * sizeof(int64_t))
 
     cdef void list_events(self, const int32_t *codes) noexcept nogil:
         """Observations that each code gains (i) and loses (~i), in their order; counts.
@@ -216,11 +216,13 @@ cdef class Means:
         if not self.touched[k]:
             return  # it is where it was
         if self.fixed:
+            if self.all_new:
+                memset(self.fixed_sums + 2 * k * d, 0, 2 * d * sizeof(int64_t))
             self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor,
                                         self.fixed_sums + 2 * k * d)
         else:
-            memset(self.sums + k * d, 0, d * sizeof(double))
-            self.search.typed.add_rows(obs, events, n_events, d, self.weights_data, self.sums + k * d)
+            memset(self.double_sums + k * d, 0, d * sizeof(double))
+            self.search.typed.add_rows(obs, events, n_events, d, self.weights_data, self.double_sums + k * d)
         self.set_mean(k, code_word)
 
     cdef void set_mean(self, Py_ssize_t k, double *code_word) noexcept nogil:
@@ -236,7 +238,7 @@ cdef class Means:
                                            code_word)
         else:
             for j in range(d):
-                mean = self.sums[k * d + j] / total
+                mean = self.double_sums[k * d + j] / total
                 code_word[j] = <float>mean if narrow else mean
 
     cdef void move_codes(self, vq_team *team, int worker, Py_ssize_t width, Py_ssize_t n_codes, bint all_means,
@@ -258,7 +260,7 @@ cdef class Means:
         if self.memory != NULL:
             self.run_direct(codes, n_codes, all_means, code_book)
             return
-        self.begin(codes)
+        self.begin(codes, n_codes)
         self.list_events(codes)
         self.weigh(codes, n_codes)
         if (2 * self.n_moved + (n_codes if all_means else 0)) * d < WORK_PER_THREAD:
