@@ -5,6 +5,7 @@ import pytest
 import reference
 from test_integers import clusters, decaying, isotropic, one_huge_feature, rows_of_unlike_size, saturating_rows
 
+from vqfast import kmeans2
 from vqfast._core.seeds import BLOCK, Seeds, place_of
 
 
@@ -59,6 +60,10 @@ KINDS = [
 ]  # fmt: skip
 
 
+# All of which float32 can hold.
+SUITED = (clusters, decaying, isotropic, one_huge_feature, saturating_rows, whole_numbers, far_from_zero)
+
+
 def lowest_after_each(obs, drawn):
     lowest = np.full(len(obs), np.inf)
     for i in drawn:
@@ -74,6 +79,8 @@ def test_distances_to_the_nearest_drawn(isa, kind, shape, dtype, filtered, rng):
     obs = kind(*shape, dtype, rng)
     drawn = np.append(np.arange(12), rng.integers(0, shape[0], 15)) % shape[0]
     seeds = Seeds(obs, filtered=filtered, isa=isa)
+    if kind in SUITED and shape[0] > 1:
+        assert seeds.filtered == (filtered and isa != "baseline")
     for i, expected in zip(drawn, lowest_after_each(obs, drawn), strict=True):
         seeds.lower(i)
         np.testing.assert_array_equal(seeds.sq_dists, expected)
@@ -118,8 +125,26 @@ def test_a_filter_that_keeps_nothing_out_is_given_up(rng):
     assert seeds.filtered
     for i in range(40):
         seeds.lower(i)
-    assert not seeds.filtered
+    assert not seeds.filtered  # after 32 draws
     np.testing.assert_array_equal(seeds.sq_dists, reference.sq_dists(obs, obs[:40]).min(axis=1))
+
+
+def test_one_draw_that_float32_cannot_hold_is_no_reason(integer_isa, rng):
+    obs = rng.normal(size=(2000, 32)).astype("f4")
+    obs[1] = 1e30
+    seeds = Seeds(obs, filtered=True, isa=integer_isa)
+    for i in [*range(2, 33), 1, *range(33, 100)]:
+        seeds.lower(i)
+    assert seeds.filtered
+
+
+def test_greedy_draws_where_distances_overflow(rng):
+    """Infinite distances times weights of zero are no gain."""
+    obs = rng.normal(size=(300, 3)) * 1e154
+    weights = np.ones(300)
+    weights[::2] = 0
+    book = kmeans2(obs, 5, 1, minit="greedy++", rng=0, sample_weight=weights)[0]
+    assert np.isfinite(book).all()
 
 
 def test_data_that_float32_cannot_hold_has_no_filter(rng):
@@ -144,15 +169,15 @@ def test_it_is_used_where_it_pays(integer_isa, rng):
 @pytest.mark.parametrize("filtered", [False, True])
 def test_choose(isa, dtype, workers, filtered, weighted, rng):
     """As SciPy searches for each, but never past the last: in one go, and where sums of blocks cannot tell."""
-    obs = clusters(7000, 24, dtype, rng)
-    weights = rng.random(7000) if weighted else None
+    obs = clusters(9000, 40, dtype, rng)
+    weights = rng.random(9000) if weighted else None
     shares = rng.random(60)
     shares[[7, 20, 21]] = 0.0, np.nextafter(1, 0), 0.0
     chosen = Seeds(obs, 1, weights, workers, isa, filtered).choose(17, shares)
     assert chosen[0] == 17
     for place, share, lowest in zip(chosen[1:], shares, lowest_after_each(obs, chosen), strict=False):
         potential = lowest if weights is None else lowest * weights
-        assert place == min(6999, np.searchsorted((potential / potential.sum()).cumsum(), share))
+        assert place == min(8999, np.searchsorted((potential / potential.sum()).cumsum(), share))
 
 
 def test_choose_what_does_not_exist():

@@ -326,10 +326,11 @@ def kmeans2(
     Notes
     -----
     A round takes O(n_obs n_codes n_features) time, the k-means++ initialisation less than
-    one round. Memory besides the input and the codes is 8 bytes an observation (for k-means++ 28
-    and, for 32 codes or more, one or two a feature), some copies of the code book and, with 14 features or more, bounds and integers that
-    save work from round to round: at most the size of the data and 2 GiB. With up to eight
-    features of float32 it is a sorted copy instead: 4 bytes a feature and 32 an observation.
+    one round. Memory besides the input and the codes is 8 bytes an observation (up to 40 and, for
+    32 codes or more, one or two a feature while k-means++ draws), some copies of the code book
+    and, with 14 features or more, bounds and integers that save work from round to round: at most
+    the size of the data and 2 GiB. With up to eight features of float32 it is a sorted copy
+    instead: 4 bytes a feature and 32 an observation.
 
     References
     ----------

@@ -166,7 +166,8 @@ def _greedy(obs: NDArray[Any], k: int, rng: Rng, weights: NDArray[np.float64], w
     seeds.lower(chosen[0])
     while len(chosen) < k:
         candidates = _draw(_potential(seeds.sq_dists, weights, chosen), n_trials, rng)
-        best = candidates[np.argmax([seeds.gain(candidate) for candidate in candidates])]
+        gains = np.nan_to_num([seeds.gain(candidate) for candidate in candidates], nan=-1, posinf=np.inf)
+        best = candidates[np.argmax(gains)]
         seeds.lower(best)
         chosen = np.append(chosen, best)
     return chosen

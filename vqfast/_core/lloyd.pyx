@@ -68,7 +68,7 @@ cdef class Means:
     cdef int32_t *old
     cdef int64_t *counts
     cdef double *totals
-    cdef void *sums  # in fixed point or in double; of codes without members, anything at first
+    cdef void *sums  # in fixed point or in double; anything before the first update
     cdef Py_ssize_t sum_bytes
     cdef double *double_sums
     cdef int32_t *events

@@ -63,7 +63,7 @@ cdef class Seeds:
     cdef vq_integers_book quads
     cdef vq_code_book space
     cdef double longest
-    cdef Py_ssize_t n_rounds, n_chosen
+    cdef Py_ssize_t n_rounds, n_listed, n_chosen
     cdef SeedsScratch **scratch
     cdef Draw draw
     cdef char *memory

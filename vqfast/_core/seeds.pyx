@@ -73,8 +73,9 @@ def place_of(double share, const double[::1] sq_dists, const double[::1] weights
     cdef Py_ssize_t n = sq_dists.shape[0]
     cdef Py_ssize_t place = find_place(share, n, &sq_dists[0], NULL if weights is None else &weights[0], &sums[0])
     if place < 0:
-        potential = np.asarray(sq_dists) if weights is None else np.multiply(sq_dists, weights)
-        place = np.searchsorted((potential / potential.sum()).cumsum(), share)
+        potential = np.array(sq_dists) if weights is None else np.multiply(sq_dists, weights)
+        potential /= potential.sum()
+        place = np.searchsorted(np.cumsum(potential, out=potential), share)
     return place
 
 
@@ -180,7 +181,8 @@ cdef class Seeds:
         cdef double[::1] shift = <double[:self.n_features]>self.space.shift
         cdef float[::1] shift_f32 = <float[:self.n_features]>self.space.shift_f32
         with np.errstate(all="ignore"):
-            sample = self.array[:: self.n_obs // SAMPLE + 1].astype(np.float64)
+            places = np.arange(SAMPLE) * 0.6180339887498949 % 1  # evenly, but in no step that data may have
+            sample = self.array[(places * self.n_obs).astype(np.int64)].astype(np.float64)
             sample = sample[np.isfinite(sample).all(axis=1)]
             centre = sample.sum(axis=0) / max(1, len(sample))
             np.asarray(shift_f32)[:] = centre
@@ -266,9 +268,12 @@ cdef class Seeds:
         for w in range(self.workers):
             n_listed += self.scratch[w].n_listed
             self.scratch[w].n_listed = 0
-        self.n_rounds += 1
-        if self.n_rounds > FILTER_DRAWS and 2 * n_listed > self.n_obs:
-            self.filtered = False
+        if self.draw.filtered and self.draw.gains == NULL:
+            self.n_rounds += 1
+            self.n_listed += n_listed
+            if self.n_rounds % FILTER_DRAWS == 0:
+                self.filtered = 2 * self.n_listed < FILTER_DRAWS * self.n_obs
+                self.n_listed = 0
 
     cdef void run_rounds(self, vq_team *team, const double *shares, Py_ssize_t n, int64_t *chosen) noexcept nogil:
         """A round with what was taken, and up to n more with what they draw."""

@@ -8,7 +8,7 @@ INLINE const REAL *TYPED(row)(const vq_obs *obs, ptrdiff_t i) { return (const RE
 
 /* ---- the double formula ----------------------------------------------------------- */
 
-/* The sum of the contract, p_0 ... p_7 being the elements of acc. */
+/* The sum of the contract, p_0 ... p_7 being the elements of sums. */
 INLINE double TYPED(sq_dist)(const REAL *x, const double *code_word, ptrdiff_t d)
 {
     double sum = 0;

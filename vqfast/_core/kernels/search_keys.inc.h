@@ -66,7 +66,7 @@ INLINE void add_columns(const vq_search_books *books, const double *row, const p
 #pragma GCC unroll 8
     for (int v = 0; v < n_vectors; v++) {
         const vd t = vd_load(row + j + v * VDL) - (books->rounded ? vd_round_f32(sums[v]) : sums[v]);
-        totals[v % (VDS)] += t * t;
+        totals[v % VDS] += t * t;
     }
 }
 

@@ -3,15 +3,15 @@
  *
  * Everything is in the terms of integers.h: y = s q + a for the observation and z = t r + b for the
  * one drawn, which is an observation too, so z's integers are at hand. With D the distance that an
- * observation has by now and U = D + 2^-20 D + 2^-22 (|y| + Z) that of the packed ones, rounded up (Z being
- * the longest of all), z is not nearer where
+ * observation has by now, times the scale of y, and U = D + 2^-20 D + 2^-22 (|y| + Z) that of the
+ * packed ones, rounded up (Z being the longest of all), z is not nearer where
  *
  *     |z|^2 / 2 - s t <q, r> > (U^2 - |y|^2) / 2 + 2^-21 (U^2 + |y|^2 + Z^2) + |a| Q + |y| E,
  *
  * and Q = |t r| <= |z| + |b|, E = |b| + 2^-21 Q, which covers the roundings of the left side. The first
  * two terms on the right are the limit of an observation and change only when its distance does.
  * All others are listed, and decided by the double formula. What is too small for squares in double
- * (D^2 < 1e-290, but not zero) is always listed; a distance of zero, never.
+ * (below 1e-290 squared, but not zero) is always listed; a distance of zero, never.
  */
 #ifndef VQ_SEEDS_H
 #define VQ_SEEDS_H
