@@ -84,7 +84,7 @@ cdef class Seeds:
 
     `sq_dists` are inf at first; `sums` (of blocks of BLOCK) add them up, times the weights
     (float64, or None). For n_draws of enough work it keeps the observations in integers, in front of the
-    double formula, in no more memory than they take. ``isa`` and ``filtered`` are for tests: they
+    double formula, in no more memory than they take or 32 bytes each. ``isa`` and ``filtered`` are for tests: they
     force a row of the ISA table, and that there is such a filter or none.
     """
 
