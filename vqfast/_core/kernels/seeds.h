@@ -11,7 +11,7 @@
  * and Q = |t r| <= |z| + |b|, E = |b| + 2^-21 Q, which covers the roundings of the left side. The first
  * two terms on the right are the limit of an observation and change only when its distance does.
  * All others are listed, and decided by the double formula. What is too small for squares in double
- * (below 1e-290 squared, but not zero) is always listed; a distance of zero, never.
+ * (an unscaled D^2 below 1e-290, but not zero) is always listed; a distance of zero, never.
  */
 #ifndef VQ_SEEDS_H
 #define VQ_SEEDS_H
