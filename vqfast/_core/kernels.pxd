@@ -89,7 +89,7 @@ cdef extern from "kernels.h" nogil:
         double (*potential)(const double *, const double *, Py_ssize_t) noexcept nogil
         double (*peak)(Py_ssize_t, float *) noexcept nogil
         const void *integers  # vq_integers_kernels, integers.pxd
-        const void *seeds  # vq_seeds_kernels, seeds.pyx
+        const void *seeds  # vq_seeds_kernels, seeds.pxd
         const void *tiles  # vq_tile_kernels, tiles.pxd
         const void *lvq  # vq_lvq_kernels [2], lvq.pxd
         vq_typed_kernels *typed

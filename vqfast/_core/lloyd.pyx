@@ -68,13 +68,12 @@ cdef class Means:
     cdef int32_t *old
     cdef int64_t *counts
     cdef double *totals
-    cdef void *sums  # in fixed point or in double; anything before the first update
+    cdef double *sums  # anything before the first update
     cdef Py_ssize_t sum_bytes
-    cdef double *double_sums
     cdef int32_t *events
     cdef int64_t *ends
     cdef bint all_new
-    cdef int64_t *fixed_sums
+    cdef int64_t *fixed_sums  # the same memory
     cdef uint8_t *touched  # (n_codes) which means the last update computed
     cdef Share *shares  # (search.workers), or NULL
     cdef char *memory  # of the shares
@@ -107,10 +106,10 @@ cdef class Means:
         self.totals = <double *>PyMem_RawCalloc(self.n_codes, sizeof(double))
         self.touched = <uint8_t *>PyMem_RawMalloc(self.n_codes)
         self.sum_bytes = size * (2 * sizeof(int64_t) if self.fixed else sizeof(double))
-        self.sums = vq_allocate(self.sum_bytes)
+        self.sums = <double *>vq_allocate(self.sum_bytes)
+        self.fixed_sums = <int64_t *>self.sums
         if not (self.old and self.counts and self.totals and self.touched and self.sums):
             raise MemoryError
-        self.fixed_sums, self.double_sums = <int64_t *>self.sums, <double *>self.sums
         if self.fixed and weights is None and 16 * size <= DIRECT_BYTES:
             self.n_bytes = self.layout_shares(NULL)
             self.memory = <char *>vq_allocate(self.n_bytes)
@@ -221,8 +220,8 @@ cdef class Means:
             self.search.typed.move_rows(obs, events, n_events, d, self.weights_data, self.factor, self.low_factor,
                                         self.fixed_sums + 2 * k * d)
         else:
-            memset(self.double_sums + k * d, 0, d * sizeof(double))
-            self.search.typed.add_rows(obs, events, n_events, d, self.weights_data, self.double_sums + k * d)
+            memset(self.sums + k * d, 0, d * sizeof(double))
+            self.search.typed.add_rows(obs, events, n_events, d, self.weights_data, self.sums + k * d)
         self.set_mean(k, code_word)
 
     cdef void set_mean(self, Py_ssize_t k, double *code_word) noexcept nogil:
@@ -238,7 +237,7 @@ cdef class Means:
                                            code_word)
         else:
             for j in range(d):
-                mean = self.double_sums[k * d + j] / total
+                mean = self.sums[k * d + j] / total
                 code_word[j] = <float>mean if narrow else mean
 
     cdef void move_codes(self, vq_team *team, int worker, Py_ssize_t width, Py_ssize_t n_codes, bint all_means,

@@ -40,30 +40,13 @@ INLINE int at_rest(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
     return !moved;
 }
 
-/* sq_norms[k] = |c - shift|^2, in no particular order of the sum. */
+/* sq_norms[k] = |c - shift|^2 */
 static void pack_sq_norms(vq_code_book *book, ptrdiff_t first, ptrdiff_t last)
 {
     const ptrdiff_t d = book->n_features;
-    for (ptrdiff_t k = first; k < last; k++) {
-        const double *code_word = book->code_book + k * d;
-        vd sums[VDS] = {{0}};
-        double norm = 0, partial[8];
-        ptrdiff_t j = 0;
-        if (at_rest(book, k, k + 1))
-            continue;
-        for (; j + 8 <= d; j += 8)
-#pragma GCC unroll 4
-            for (int v = 0; v < VDS; v++) {
-                const vd t = vd_load(code_word + j + v * VDL) - vd_load(book->shift + j + v * VDL);
-                sums[v] += t * t;
-            }
-        vd_store8(partial, sums);
-        for (; j < d; j++)
-            norm += (code_word[j] - book->shift[j]) * (code_word[j] - book->shift[j]);
-        for (int r = 0; r < 8; r++)
-            norm += partial[r];
-        book->sq_norms[k] = norm;
-    }
+    for (ptrdiff_t k = first; k < last; k++)
+        if (!at_rest(book, k, k + 1))
+            book->sq_norms[k] = sq_dist_f64(book->code_book + k * d, book->shift, d);
 }
 
 /* All code words of the lanes path in 16 bits, see int16.inc.h. */

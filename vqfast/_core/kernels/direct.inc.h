@@ -1,5 +1,26 @@
 /* Decisions by the double formula of the contract. */
 
+/* Squared distances to the code words of up to 2 VDS vectors, side by side in columns. Called with a constant. */
+INLINE void column_sq_dists(const double *x, ptrdiff_t d, const double *columns, ptrdiff_t step, int n_vectors,
+                            vd *sums)
+{
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vectors; v++)
+        sums[v] = vd_set(0);
+    for (ptrdiff_t r = 0; r < 8 && r < d; r++) {
+        vd partial[2 * VDS] = {{0}};
+        for (ptrdiff_t j = r; j < d; j += 8)
+#pragma GCC unroll 8
+            for (int v = 0; v < n_vectors; v++) {
+                const vd t = x[j] - vd_load(columns + j * step + v * VDL);
+                partial[v] += t * t;
+            }
+#pragma GCC unroll 8
+        for (int v = 0; v < n_vectors; v++)
+            sums[v] += partial[v];
+    }
+}
+
 /* Against all code words, side by side in groups of VQ_EXACT_GROUP; each lane keeps its lowest. */
 static int32_t nearest_grouped(const double *x, const vq_code_book *book)
 {
@@ -10,20 +31,8 @@ static int32_t nearest_grouped(const double *x, const vq_code_book *book)
         at[v] = vd_set(0);
     }
     for (ptrdiff_t first = 0; first < book->n_codes; first += VQ_EXACT_GROUP) {
-        const double *group = book->exact + first * d;
-        vd sums[VDS] = {{0}};
-        for (ptrdiff_t r = 0; r < 8 && r < d; r++) {
-            vd partial[VDS] = {{0}};
-            for (ptrdiff_t j = r; j < d; j += 8)
-#pragma GCC unroll 4
-                for (int v = 0; v < VDS; v++) {
-                    const vd t = x[j] - vd_load(group + j * VQ_EXACT_GROUP + v * VDL);
-                    partial[v] += t * t;
-                }
-#pragma GCC unroll 4
-            for (int v = 0; v < VDS; v++)
-                sums[v] += partial[v];
-        }
+        vd sums[VDS];
+        column_sq_dists(x, d, book->exact + first * d, VQ_EXACT_GROUP, VDS, sums);
 #pragma GCC unroll 4
         for (int v = 0; v < VDS; v++) {
             at[v] = vd_where_less(sums[v], best[v], vd_set((double)first), at[v]);

@@ -84,20 +84,8 @@ static void product_tables(const vq_search_books *books, const double *row, doub
         const ptrdiff_t start = books->splits[m], d = books->splits[m + 1] - start;
         const double *x = row + start;
         for (ptrdiff_t k = 0; k < n_entries; k += VQ_TABLE_MULTIPLE) {
-            const double *columns = books->columns + start * n_entries + k;
-            vd sums[VECTORS] = {{0}};
-            for (ptrdiff_t r = 0; r < 8 && r < d; r++) {
-                vd partial[VECTORS] = {{0}};
-                for (ptrdiff_t j = r; j < d; j += 8)
-#pragma GCC unroll 8
-                    for (int v = 0; v < VECTORS; v++) {
-                        const vd t = x[j] - vd_load(columns + j * n_entries + v * VDL);
-                        partial[v] += t * t;
-                    }
-#pragma GCC unroll 8
-                for (int v = 0; v < VECTORS; v++)
-                    sums[v] += partial[v];
-            }
+            vd sums[VECTORS];
+            column_sq_dists(x, d, books->columns + start * n_entries + k, n_entries, VECTORS, sums);
             memcpy(table + k, sums, sizeof sums);
         }
     }
