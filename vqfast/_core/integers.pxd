@@ -103,7 +103,7 @@ cdef extern from "integers.h" nogil:
 
     ctypedef struct vq_integers_kernels:
         int quad
-        void (*arrange)(const vq_code_book *, float *, vq_integers_book *) noexcept nogil
+        void (*arrange)(const vq_code_book *, int, Py_ssize_t, float *, vq_integers_book *) noexcept nogil
         void (*pack)(const vq_code_book *, Py_ssize_t, Py_ssize_t, vq_integers_book *) noexcept nogil
         void (*follow)(const vq_code_book *, Py_ssize_t, Py_ssize_t, const vq_integers_history *,
                        vq_integers_book *) noexcept nogil
@@ -146,10 +146,12 @@ cdef class Integers:
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef vq_integers_rows layout_rows(self, char **cursor, Py_ssize_t n) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
-    cdef void set_codes(self, const vq_code_book *book) noexcept nogil
-    cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale,
+    cdef void set_codes(self, vq_team *team, const vq_code_book *book) noexcept nogil
+    cdef void arrange_part(self, int level, Py_ssize_t part, const vq_code_book *book) noexcept nogil
+    cdef int workers_for(self, Py_ssize_t n_codes) noexcept nogil
+    cdef void pack(self, vq_team *team, const vq_code_book *book, bint follow, bint warm, bint keeps_scale,
                    Py_ssize_t n_moved) noexcept nogil
-    cdef void pack_parts(self, vq_team *team, int worker, const vq_code_book *book, bint follow) noexcept nogil
+    cdef void pack_part(self, Py_ssize_t part, const vq_code_book *book) noexcept nogil
     cdef double compared(self, Py_ssize_t n_rows) noexcept nogil
     cdef void run_block(self, const vq_obs *obs, Py_ssize_t block, Py_ssize_t n_rows, const vq_code_book *book,
                         vq_scratch *exact, int worker, int32_t *codes) noexcept nogil

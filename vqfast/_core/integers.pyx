@@ -1,12 +1,11 @@
 """The integer scan of a set of observations: integers, bounds and what they cost in memory."""
-from cython.parallel cimport parallel, threadid
 from libc.math cimport sqrt
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memcpy, memset
 
 from .kernels cimport VQ_FLOAT64, vq_code_book, vq_kernels, vq_obs, vq_scratch
 from .memory cimport vq_allocate, vq_release, vq_take
-from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
+from .team cimport vq_team, vq_team_run
 
 import numpy as np
 
@@ -27,7 +26,7 @@ cdef double UNIT_ROUNDING = 2.0 ** -24
 # Groups of code words that one thread packs at a time.
 cdef Py_ssize_t PACK_STEP = 8
 # Elements of the code book that a second thread is worth.
-cdef Py_ssize_t PACK_ELEMENTS = 1 << 15
+cdef Py_ssize_t PACK_ELEMENTS = 1 << 12
 
 
 cdef Py_ssize_t positions_of(Py_ssize_t n_codes) noexcept:
@@ -40,6 +39,27 @@ def skew_of(directions):
     """|B'B - I| of the columns B, rounded to float32, without the threads of a BLAS."""
     wide = directions.T.astype(np.float32, order="C").astype(float)
     return np.linalg.norm(np.einsum("ij,kj->ik", wide, wide) - np.eye(len(wide)))
+
+
+# What a worker needs to know besides the part.
+cdef struct Arranging:
+    void *integers
+    const vq_code_book *book
+    int level
+
+cdef struct Packing:
+    void *integers
+    const vq_code_book *book
+
+
+cdef void run_arranging(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Arranging *arranging = <const Arranging *>context
+    (<Integers>arranging.integers).arrange_part(arranging.level, part, arranging.book)
+
+
+cdef void run_packing(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Packing *packing = <const Packing *>context
+    (<Integers>packing.integers).pack_part(part, packing.book)
 
 
 cdef class Integers:
@@ -164,49 +184,53 @@ cdef class Integers:
             self.scratch[worker] = scratch
             self.rows[worker] = rows
 
-    cdef void set_codes(self, const vq_code_book *book) noexcept nogil:
+    cdef void set_codes(self, vq_team *team, const vq_code_book *book) noexcept nogil:
         """The order of the code words in the vectors."""
         cdef Py_ssize_t p, width = VQ_INTEGERS_VECTOR * self.book.span, n_codes = book.n_codes
+        cdef Arranging arranging
         self.book.n_vectors = (n_codes + width - 1) // width * self.book.span
         for p in range(self.book.n_vectors * VQ_INTEGERS_VECTOR):
             self.book.order[p] = p if p < n_codes else -1
+        if self.keeps_bounds:
+            arranging.integers, arranging.book, arranging.level = <void *>self, book, 0
+            while VQ_INTEGERS_VECTOR << arranging.level < n_codes:
+                vq_team_run(team, self.workers_for(n_codes), run_arranging, &arranging, <Py_ssize_t>1 << arranging.level)
+                arranging.level += 1
         for p in range(n_codes):
-            self.book.positions[p] = p
-        if self.keeps_bounds:  # the snapshots are not yet in use
-            self.kernels.arrange(book, self.history.snapshots, &self.book)
+            self.book.positions[self.book.order[p]] = p
 
-    cdef void pack_parts(self, vq_team *team, int worker, const vq_code_book *book, bint follow) noexcept nogil:
-        cdef Py_ssize_t part = vq_team_next(team, worker), last, span = self.book.span
-        while part >= 0:
-            last = min(self.book.n_vectors // span, (part + 1) * PACK_STEP)
-            if follow:
-                self.kernels.follow(book, part * PACK_STEP, last, &self.history, &self.book)
-            else:
-                self.kernels.pack(book, part * PACK_STEP * span, last * span, &self.book)
-            part = vq_team_next(team, worker)
+    cdef void arrange_part(self, int level, Py_ssize_t part, const vq_code_book *book) noexcept nogil:
+        self.kernels.arrange(book, level, part, self.history.snapshots, &self.book)  # these are not yet in use
 
-    cdef void pack(self, const vq_code_book *book, bint follow, bint warm, bint keeps_scale,
+    cdef int workers_for(self, Py_ssize_t n_codes) noexcept nogil:
+        """How many a pass over so many code words is worth."""
+        return 1 if n_codes * self.n_features < PACK_ELEMENTS else self.workers
+
+    cdef void pack_part(self, Py_ssize_t part, const vq_code_book *book) noexcept nogil:
+        cdef Py_ssize_t first = part * PACK_STEP, span = self.book.span
+        cdef Py_ssize_t last = min(self.book.n_vectors // span, first + PACK_STEP)
+        if self.keeps_bounds:
+            self.kernels.follow(book, first, last, &self.history, &self.book)
+        else:
+            self.kernels.pack(book, first * span, last * span, &self.book)
+
+    cdef void pack(self, vq_team *team, const vq_code_book *book, bint follow, bint warm, bint keeps_scale,
                    Py_ssize_t n_moved) noexcept nogil:
         """Integers of a code book whose rows are packed, n_moved of them new. Without follow bounds
         begin anew; without keeps_scale the integers of the observations do, too."""
-        cdef vq_team team
+        cdef Packing packing
+        packing.integers, packing.book = <void *>self, book
         self.round.warm = warm
         self.round.first = not follow
         self.round.quantize = not self.keeps_rows or not keeps_scale or not self.quantized
         if not follow:
             self.n_rounds = 0
-            self.set_codes(book)
+            self.set_codes(team, book)
         if self.keeps_bounds:
             self.history.last = (self.n_rounds - 1) % self.history.n_slots if follow else -1
             self.history.slot = self.n_rounds % self.history.n_slots
-        vq_team_begin(&team, self.workers, 0, (self.book.n_vectors // self.book.span + PACK_STEP - 1) // PACK_STEP)
-        follow = self.keeps_bounds
-        if self.workers == 1 or n_moved * self.n_features < PACK_ELEMENTS:
-            self.pack_parts(&team, 0, book, follow)
-        else:
-            with parallel(num_threads=vq_team_threads(self.workers)):
-                vq_team_enter(&team, threadid())
-                self.pack_parts(&team, threadid(), book, follow)
+        vq_team_run(team, self.workers_for(n_moved), run_packing, &packing,
+                    (self.book.n_vectors // self.book.span + PACK_STEP - 1) // PACK_STEP)
         self.n_rounds += 1
 
     @property

@@ -1,17 +1,17 @@
 """Cluster means and the rounds of Lloyd's algorithm."""
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
-from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY, ceil, frexp, isfinite, ldexp, log2
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
+cimport cython
 cimport numpy as cnp
 
 from .kernels cimport VQ_FLOAT32, vq_obs
 from .memory cimport vq_allocate, vq_release, vq_take
 from .nearest cimport Assignment, Nearest
-from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
+from .team cimport vq_team_lead, vq_team_run
 from .tiles cimport VQ_TILE_FEATURES, VQ_TILE_LARGEST, Tiles, new_tiles
 
 import numpy as np
@@ -23,7 +23,7 @@ cnp.import_array()
 # Codes are shared between threads in so many parts a thread, to even them out.
 cdef Py_ssize_t PARTS_PER_THREAD = 8
 # Elements of work that a second thread is worth.
-cdef double WORK_PER_THREAD = 2e5
+cdef double WORK_PER_THREAD = 2e4
 # Sums that stay in the second-level cache are moved by the threads side by side, each a copy of
 # its own, in parts of so many observations.
 cdef Py_ssize_t DIRECT_BYTES = 1 << 20
@@ -44,6 +44,33 @@ cdef struct Share:
     int64_t *counts
     uint8_t *touched
     int64_t n_moved
+    bint begun  # in this update
+
+# What a worker, or the one that leads, needs to know besides the part.
+cdef struct Update:
+    void *means
+    const int32_t *codes
+    Py_ssize_t n_codes
+    Py_ssize_t width  # codes in a part
+    bint all_means
+    double *code_book
+
+
+cdef void run_codes(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Update *update = <const Update *>context
+    cdef Py_ssize_t first = part * update.width, k
+    for k in range(first, min(update.n_codes, first + update.width)):
+        (<Means>update.means).move_code(k, update.all_means, update.code_book)
+
+
+cdef void run_obs(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Update *update = <const Update *>context
+    (<Means>update.means).move_obs(part, worker, update.codes)
+
+
+cdef void lead_update(void *context) noexcept nogil:
+    cdef const Update *update = <const Update *>context
+    (<Means>update.means).run(update.codes, update.n_codes, update.all_means, update.code_book)
 
 
 cdef class Means:
@@ -58,7 +85,8 @@ cdef class Means:
     are listed by code first, so that one sum stays there and each thread owns some codes.
     """
 
-    cdef Nearest search
+    cdef Nearest search  # whose team makes the updates
+    cdef int workers
     cdef readonly cnp.ndarray weights
     cdef const double *weights_data
     cdef Py_ssize_t n_codes
@@ -75,7 +103,7 @@ cdef class Means:
     cdef bint all_new
     cdef int64_t *fixed_sums  # the same memory
     cdef uint8_t *touched  # (n_codes) which means the last update computed
-    cdef Share *shares  # (search.workers), or NULL
+    cdef Share *shares  # (workers), or NULL
     cdef char *memory  # of the shares
     cdef Py_ssize_t n_bytes
 
@@ -84,6 +112,7 @@ cdef class Means:
         cdef int exponent = 0, bits
         cdef Py_ssize_t n = search.n_obs, size = search.n_codes * search.n_features
         self.search = search
+        self.workers = search.workers
         self.n_codes = search.n_codes
         self.weights = weights
         if weights is not None:
@@ -130,8 +159,8 @@ cdef class Means:
         cdef Py_ssize_t size = self.n_codes * self.search.n_features
         cdef Share share
         cdef int w
-        self.shares = <Share *>vq_take(&cursor, self.search.workers * sizeof(Share))
-        for w in range(self.search.workers):
+        self.shares = <Share *>vq_take(&cursor, self.workers * sizeof(Share))
+        for w in range(self.workers):
             share.sums = <int64_t *>vq_take(&cursor, 16 * size)
             share.counts = <int64_t *>vq_take(&cursor, 8 * self.n_codes)
             share.touched = <uint8_t *>vq_take(&cursor, self.n_codes)
@@ -205,8 +234,9 @@ cdef class Means:
         for k in range(n_codes):
             self.n_empty += not self.totals[k] > 0
 
-    cdef void move_code(self, Py_ssize_t k, bint all_means, double *code_word) noexcept nogil:
+    cdef void move_code(self, Py_ssize_t k, bint all_means, double *code_book) noexcept nogil:
         """Replace a code word that has members by their mean, in the type of the observations."""
+        cdef double *code_word = code_book + k * self.search.n_features
         cdef Py_ssize_t first = self.ends[k - 1] if k else 0, d = self.search.n_features
         cdef Py_ssize_t n_events = self.ends[k] - first
         cdef const int32_t *events = self.events + first
@@ -240,22 +270,14 @@ cdef class Means:
                 mean = self.sums[k * d + j] / total
                 code_word[j] = <float>mean if narrow else mean
 
-    cdef void move_codes(self, vq_team *team, int worker, Py_ssize_t width, Py_ssize_t n_codes, bint all_means,
-                         double *code_book) noexcept nogil:
-        cdef Py_ssize_t part = vq_team_next(team, worker), k
-        while part >= 0:
-            for k in range(part * width, min(n_codes, (part + 1) * width)):
-                self.move_code(k, all_means, code_book + k * self.search.n_features)
-            part = vq_team_next(team, worker)
-
     cdef void run(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means, double *code_book) noexcept nogil:
         """Replace the code words that have members by their means, in the type of the observations.
 
         Without all_means the code book is the one that the last run left.
         """
-        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, n_parts, width
-        cdef vq_team team
-        cdef int workers = self.search.workers
+        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features
+        cdef Update update
+        cdef int workers = self.workers
         if self.memory != NULL:
             self.run_direct(codes, n_codes, all_means, code_book)
             return
@@ -264,44 +286,35 @@ cdef class Means:
         self.weigh(codes, n_codes)
         if (2 * self.n_moved + (n_codes if all_means else 0)) * d < WORK_PER_THREAD:
             workers = 1
-        width = (n_codes + PARTS_PER_THREAD * workers - 1) // (PARTS_PER_THREAD * workers)
-        n_parts = (n_codes + width - 1) // width
-        vq_team_begin(&team, workers, 0, n_parts)
-        if workers == 1:
-            self.move_codes(&team, 0, width, n_codes, all_means, code_book)
-        else:
-            with parallel(num_threads=vq_team_threads(workers)):
-                vq_team_enter(&team, threadid())
-                self.move_codes(&team, threadid(), width, n_codes, all_means, code_book)
+        update.means, update.n_codes, update.all_means, update.code_book = <void *>self, n_codes, all_means, code_book
+        update.width = (n_codes + PARTS_PER_THREAD * workers - 1) // (PARTS_PER_THREAD * workers)
+        vq_team_run(&self.search.team, workers, run_codes, &update, (n_codes + update.width - 1) // update.width)
         memcpy(self.old, codes, n * sizeof(int32_t))
         self.all_new = False
 
-    cdef void move_parts(self, vq_team *team, int worker, const int32_t *codes) noexcept nogil:
-        cdef Py_ssize_t part = vq_team_next(team, worker), d = self.search.n_features, first
+    cdef void move_obs(self, Py_ssize_t part, int worker, const int32_t *codes) noexcept nogil:
+        """Move the sums of a part of the observations in the worker's copy."""
+        cdef Py_ssize_t d = self.search.n_features, first = part * DIRECT_OBS
         cdef Py_ssize_t itemsize = 4  # fixed point is for float32
         cdef Share *share = self.shares + worker
-        cdef vq_obs obs
-        if part < 0:
-            return
-        memset(share.sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
-        memset(share.counts, 0, self.n_codes * sizeof(int64_t))
-        while part >= 0:
-            first = part * DIRECT_OBS
-            obs = self.search.obs
-            obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
-            share.n_moved += self.search.typed.move_changed(
-                &obs, min(DIRECT_OBS, self.search.n_obs - first), d, codes + first, self.old + first, self.factor,
-                self.low_factor, share.sums, share.counts, share.touched)
-            part = vq_team_next(team, worker)
+        cdef vq_obs obs = self.search.obs
+        if not share.begun:
+            memset(share.sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
+            memset(share.counts, 0, self.n_codes * sizeof(int64_t))
+            share.begun = True
+        obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
+        share.n_moved += self.search.typed.move_changed(
+            &obs, min(DIRECT_OBS, self.search.n_obs - first), d, codes + first, self.old + first, self.factor,
+            self.low_factor, share.sums, share.counts, share.touched)
 
     cdef void run_direct(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means,
                          double *code_book) noexcept nogil:
         """As run, for sums that stay in the cache."""
         cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, j, k
         cdef Py_ssize_t n_parts = (n + DIRECT_OBS - 1) // DIRECT_OBS
-        cdef int workers = <int>max(1, min(self.search.workers, n_parts)), w
+        cdef int workers = <int>max(1, min(self.workers, n_parts)), w
         cdef Share *share
-        cdef vq_team team
+        cdef Update update
         if self.all_new:
             memset(self.old, 0xff, n * sizeof(int32_t))  # no code
             memset(self.counts, 0, self.n_codes * sizeof(int64_t))
@@ -309,15 +322,10 @@ cdef class Means:
         if (n + 2 * self.n_moved * d) < WORK_PER_THREAD and not self.all_new:
             workers = 1  # by the number that moved last time
         for w in range(workers):
-            self.shares[w].n_moved = 0
+            self.shares[w].n_moved, self.shares[w].begun = 0, False
             memset(self.shares[w].touched, 0, self.n_codes)
-        vq_team_begin(&team, workers, 0, n_parts)
-        if workers == 1:
-            self.move_parts(&team, 0, codes)
-        else:
-            with parallel(num_threads=vq_team_threads(workers)):
-                vq_team_enter(&team, threadid())
-                self.move_parts(&team, threadid(), codes)
+        update.means, update.codes = <void *>self, codes
+        vq_team_run(&self.search.team, workers, run_obs, &update, n_parts)
         self.n_moved = 0
         memset(self.touched, 0, self.n_codes)
         for w in range(workers):
@@ -362,11 +370,13 @@ cdef class Means:
         the means that change are computed. Returns the number of those without.
         """
         cdef Py_ssize_t k, n_codes = cnp.PyArray_DIM(code_book, 0)
-        cdef const int32_t *codes_data = <const int32_t *>cnp.PyArray_DATA(codes)
-        cdef double *words = <double *>cnp.PyArray_DATA(code_book)
         cdef cnp.npy_bool *flags = <cnp.npy_bool *>cnp.PyArray_DATA(members)
+        cdef Update update
+        update.means, update.n_codes, update.all_means = <void *>self, n_codes, all_means
+        update.codes = <const int32_t *>cnp.PyArray_DATA(codes)
+        update.code_book = <double *>cnp.PyArray_DATA(code_book)
         with nogil:
-            self.run(codes_data, n_codes, all_means, words)
+            vq_team_lead(&self.search.team, self.workers, lead_update, &update)
         for k in range(n_codes):
             flags[k] = self.totals[k] > 0
         return self.n_empty
@@ -393,13 +403,68 @@ cdef Tiles tiles_for(Nearest search, Means means, Py_ssize_t n_codes, Py_ssize_t
             return None
         if d > 3:
             sample.row_stride *= SAMPLE_STEP
-            trial = new_tiles(search.kernels, &sample, n // SAMPLE_STEP, d, n_codes, 1)
+            trial = new_tiles(search.kernels, &sample, n // SAMPLE_STEP, d, n_codes, 1, &search.team)
             if not trial.take_codes(code_book):
                 return None
             trial.run(0, 0)
             if trial.candidates() > MOST_CANDIDATES * n_codes:
                 return None
-    return new_tiles(search.kernels, &search.obs, n, d, n_codes, search.workers)
+    return new_tiles(search.kernels, &search.obs, n, d, n_codes, means.workers, &search.team)
+
+
+@cython.internal
+cdef class Rounds:
+    """Those of one call of `lloyd`."""
+
+    cdef Nearest search
+    cdef Means means
+    cdef double *code_book
+    cdef int32_t *codes
+    cdef Py_ssize_t n_codes, n_rounds, n_with_empty
+    cdef bint stop_on_empty, tiles
+    cdef object error
+
+    cdef int run(self) except -1:
+        cdef Tiles tiles = tiles_for(self.search, self.means, self.n_codes, self.n_rounds, self.code_book, self.tiles)
+        cdef bint has_tiles = tiles is not None, in_tiles = False
+        cdef Py_ssize_t done
+        cdef double work = 0
+        cdef Assignment job
+        job.codes, job.dist, job.dist_type, job.check_finite = self.codes, NULL, 0, False
+        job.moved = self.means.touched
+        self.means.forget()
+        with nogil:
+            for done in range(self.n_rounds):
+                if has_tiles and (in_tiles or done == 0 or done == 1) and tiles.take_codes(self.code_book):
+                    in_tiles = True
+                    self.means.run_tiles(tiles, self.n_codes, self.code_book)
+                else:
+                    job.warm = done > 0
+                    self.search.run(self.code_book, self.n_codes, done > 0, &job)
+                    self.means.run(self.codes, self.n_codes, False, self.code_book)
+                if self.means.n_empty:
+                    if self.stop_on_empty:
+                        self.n_with_empty = 1
+                        break
+                    self.n_with_empty += self.n_rounds - done if self.means.n_moved == 0 else 1
+                if self.means.n_moved == 0:
+                    break
+                work += <double>self.search.n_obs * self.n_codes * self.search.n_features
+                if work > 1e8:
+                    work = 0
+                    with gil:
+                        PyErr_CheckSignals()
+            if in_tiles:
+                tiles.expand(self.codes)
+        return 0
+
+
+cdef void lead_rounds(void *context) noexcept with gil:
+    cdef Rounds rounds = <Rounds>context
+    try:
+        rounds.run()
+    except BaseException as error:
+        rounds.error = error
 
 
 def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes, Py_ssize_t n_rounds,
@@ -412,37 +477,14 @@ def lloyd(Nearest search, Means means, cnp.ndarray code_book, cnp.ndarray codes,
     stop_on_empty the first of them is the last run. tiles is for tests: it forces them where
     they are possible.
     """
-    cdef Py_ssize_t done, n_with_empty = 0, n_codes = cnp.PyArray_DIM(code_book, 0)
-    cdef double *words = <double *>cnp.PyArray_DATA(code_book)
-    cdef int32_t *codes_data = <int32_t *>cnp.PyArray_DATA(codes)
-    cdef double work = 0
-    cdef Assignment job
-    cdef Tiles sorted_obs = tiles_for(search, means, n_codes, n_rounds, words, tiles)
-    cdef bint has_tiles = sorted_obs is not None, in_tiles = False
-    job.codes, job.dist, job.dist_type, job.check_finite = codes_data, NULL, 0, False
-    job.moved = means.touched
-    means.forget()
+    cdef Rounds rounds = Rounds.__new__(Rounds)
+    rounds.search, rounds.means = search, means
+    rounds.code_book = <double *>cnp.PyArray_DATA(code_book)
+    rounds.codes = <int32_t *>cnp.PyArray_DATA(codes)
+    rounds.n_codes, rounds.n_rounds, rounds.n_with_empty = cnp.PyArray_DIM(code_book, 0), n_rounds, 0
+    rounds.stop_on_empty, rounds.tiles = stop_on_empty, tiles
     with nogil:
-        for done in range(n_rounds):
-            if has_tiles and (in_tiles or done == 0 or done == 1) and sorted_obs.take_codes(words):
-                in_tiles = True
-                means.run_tiles(sorted_obs, n_codes, words)
-            else:
-                job.warm = done > 0
-                search.run(words, n_codes, done > 0, &job)
-                means.run(codes_data, n_codes, False, words)
-            if means.n_empty:
-                if stop_on_empty:
-                    n_with_empty = 1
-                    break
-                n_with_empty += n_rounds - done if means.n_moved == 0 else 1
-            if means.n_moved == 0:
-                break
-            work += <double>search.n_obs * n_codes * search.n_features
-            if work > 1e8:
-                work = 0
-                with gil:
-                    PyErr_CheckSignals()
-        if in_tiles:
-            sorted_obs.expand(codes_data)
-    return n_with_empty
+        vq_team_lead(&search.team, search.workers, lead_rounds, <void *>rounds)
+    if rounds.error is not None:
+        raise rounds.error
+    return rounds.n_with_empty

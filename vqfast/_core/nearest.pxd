@@ -10,7 +10,6 @@ from .team cimport vq_team
 cdef Py_ssize_t DIRECT_OBS_LANES
 cdef Py_ssize_t LANES_LIMIT
 cdef double WORK_PER_THREAD
-cdef double WORK_PER_SIGNAL_CHECK
 
 # What a call wants, and the path that it takes.
 cdef struct Assignment:
@@ -32,7 +31,9 @@ cdef class Nearest:
     cdef int obs_type
     cdef int wanted_path
     cdef Py_ssize_t block_rows
-    cdef Py_ssize_t at_once
+    cdef vq_team team  # of the call that is under way
+    cdef object error  # what ended it
+    cdef long long next_look
     cdef const vq_kernels *kernels
     cdef const vq_typed_kernels *typed
     cdef vq_code_book book
@@ -51,7 +52,7 @@ cdef class Nearest:
 
     cdef allocate_bounds(self, Py_ssize_t itemsize)
     cdef Py_ssize_t n_panels(self) noexcept nogil
-    cdef int check_signals(self) except -1
+    cdef void look_at_signals(self) noexcept nogil
     cdef int fall_back(self) except -1
     cdef void give_up(self) noexcept nogil
     cdef bint leaves_out(self) noexcept nogil
@@ -65,9 +66,9 @@ cdef class Nearest:
     cdef void choose_blocks(self) noexcept
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, vq_scratch *scratch, char **cursor) noexcept
-    cdef void pack_parts(self, vq_team *team, int worker, int path, float *drifts) noexcept nogil
+    cdef void pack_part(self, Py_ssize_t part, int path, float *drifts) noexcept nogil
     cdef void pack_pass(self, int path, float *drifts) noexcept nogil
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, Assignment *job, bint follow) noexcept nogil
     cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil
-    cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil
-    cdef void run_block(self, vq_team *team, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil
+    cdef void run_blocks(self, Py_ssize_t first, Py_ssize_t last, const Assignment *job) noexcept nogil
+    cdef void run_block(self, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil

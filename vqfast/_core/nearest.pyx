@@ -1,7 +1,6 @@
 """The nearest code word of every observation: paths, blocks, scratch and threads."""
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int16_t, int32_t, uint8_t
 from libc.string cimport memset
@@ -15,10 +14,7 @@ from .kernels cimport (
 )
 from .machine cimport kernels_of, view_obs
 from .memory cimport vq_allocate, vq_release, vq_take
-from .team cimport (
-    omp_get_num_procs, vq_nanoseconds, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_parts,
-    vq_team_stop, vq_team_stopped, vq_team_threads,
-)
+from .team cimport vq_nanoseconds, vq_team_begin, vq_team_lead, vq_team_run, vq_team_stop, vq_team_stopped
 
 import numpy as np
 
@@ -76,9 +72,9 @@ cdef Py_ssize_t LANES_BLOCK_ROWS = 1024
 cdef double WORK_PER_THREAD = 1e7
 cdef double WORK_PER_ROW = 64
 # Elements of a code book that a second thread is worth in packing.
-cdef Py_ssize_t PACK_ELEMENTS = 1 << 17
-# Multiply-adds up to the first look at the signals: a tenth of a second of the slowest path.
-cdef double WORK_PER_SIGNAL_CHECK = 5e8
+cdef Py_ssize_t PACK_ELEMENTS = 1 << 13
+# Nanoseconds between two looks at the signals.
+cdef long long SIGNAL_CHECK = 50000000
 
 PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "integers": VQ_INTEGERS,
          "directions": VQ_INTEGERS}
@@ -87,6 +83,26 @@ PATHS = {"direct": VQ_DIRECT, "lanes": VQ_LANES, "panels": VQ_PANELS, "integers"
 def paths_of(isa=None):
     """Names of the paths that an ISA has, for tests."""
     return [name for name in PATHS if PATHS[name] != VQ_INTEGERS or kernels_of(isa).integers != NULL]
+
+
+# What a worker, or the one that leads, needs to know besides the part.
+cdef struct Blocks:
+    void *search
+    const Assignment *job
+    Py_ssize_t first
+
+cdef struct Packing:
+    void *search
+    int path
+    float *drifts
+
+cdef struct Call:
+    void *search
+    const double *code_book
+    Py_ssize_t n_codes
+    Assignment *job
+    bint follow
+    bint finite
 
 
 cdef class Nearest:
@@ -102,6 +118,7 @@ cdef class Nearest:
     def __cinit__(self, cnp.ndarray obs, Py_ssize_t n_codes, int workers=1, isa=None, path=None,
                   Py_ssize_t rounds=1):
         cdef bint is_double = view_obs(obs, &self.obs)
+        vq_team_begin(&self.team, 1, 0, 0)
         self.array = obs
         self.obs_type = VQ_FLOAT64 if is_double else VQ_FLOAT32
         self.n_obs = cnp.PyArray_DIM(obs, 0)
@@ -279,7 +296,7 @@ cdef class Nearest:
         if scratch != NULL:
             scratch[0] = placed
 
-    cdef void run_block(self, vq_team *team, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil:
+    cdef void run_block(self, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil:
         cdef Py_ssize_t first = block * self.block_rows
         cdef Py_ssize_t n_rows = min(self.block_rows, self.n_obs - first)
         cdef vq_scratch *scratch = self.scratch + worker
@@ -294,7 +311,7 @@ cdef class Nearest:
         if job.path == VQ_LANES and itemsize == 4 and (dist == NULL or dist_size == 4):
             done = self.kernels.assign_few_codes(&obs, n_rows, &self.book, scratch.row, codes, <float *>dist)
             if done < 0 and job.check_finite:
-                vq_team_stop(team)
+                vq_team_stop(&self.team)
                 return
             if done > 0:
                 obs.data = <const char *>obs.data + done * obs.row_stride * itemsize
@@ -302,7 +319,7 @@ cdef class Nearest:
                 dist += done * dist_size * (dist != NULL)
                 n_rows -= done
         if job.check_finite and not self.typed.magnitude(&obs, n_rows, self.n_features) < INFINITY:
-            vq_team_stop(team)
+            vq_team_stop(&self.team)
             return
         if self.book.n_codes == 1:
             memset(codes, 0, n_rows * sizeof(int32_t))
@@ -320,36 +337,28 @@ cdef class Nearest:
             self.typed.sq_dists(&obs, n_rows, &self.book, codes, scratch.row, scratch.sq_dists)
             self.kernels.roots(scratch.sq_dists, n_rows, job.dist_type, dist)
 
-    cdef void run_blocks(self, vq_team *team, int worker, const Assignment *job) noexcept nogil:
-        cdef Py_ssize_t block = vq_team_next(team, worker)
-        while block >= 0:
-            self.run_block(team, block, worker, job)
-            block = vq_team_next(team, worker)
+    cdef void run_blocks(self, Py_ssize_t first, Py_ssize_t last, const Assignment *job) noexcept nogil:
+        cdef Blocks blocks
+        blocks.search, blocks.job, blocks.first = <void *>self, job, first
+        vq_team_run(&self.team, self.workers, run_part, &blocks, last - first)
 
     cdef Py_ssize_t n_panels(self) noexcept nogil:
         return (self.n_codes + self.kernels.panel - 1) // self.kernels.panel
 
-    cdef void pack_parts(self, vq_team *team, int worker, int path, float *drifts) noexcept nogil:
+    cdef void pack_part(self, Py_ssize_t part, int path, float *drifts) noexcept nogil:
         """Squared norms of the code words (path -1), or their layouts."""
-        cdef Py_ssize_t part = vq_team_next(team, worker), first, last
-        while part >= 0:
-            first = part * self.pack_step
-            last = min(self.book.n_codes, first + self.pack_step)
-            if path < 0:
-                self.kernels.pack_sq_norms(&self.book, first, last)
-            else:
-                self.kernels.pack_codes(&self.book, path, first, last, drifts)
-            part = vq_team_next(team, worker)
+        cdef Py_ssize_t first = part * self.pack_step, last = min(self.book.n_codes, first + self.pack_step)
+        if path < 0:
+            self.kernels.pack_sq_norms(&self.book, first, last)
+        else:
+            self.kernels.pack_codes(&self.book, path, first, last, drifts)
 
     cdef void pack_pass(self, int path, float *drifts) noexcept nogil:
-        cdef vq_team team
-        vq_team_begin(&team, self.workers, 0, (self.book.n_codes + self.pack_step - 1) // self.pack_step)
-        if self.workers == 1 or self.n_moved() * self.n_features < 2 * PACK_ELEMENTS:
-            self.pack_parts(&team, 0, path, drifts)
-        else:
-            with parallel(num_threads=vq_team_threads(self.workers)):
-                vq_team_enter(&team, threadid())
-                self.pack_parts(&team, threadid(), path, drifts)
+        cdef int workers = 1 if self.n_moved() * self.n_features < 2 * PACK_ELEMENTS else self.workers
+        cdef Packing packing
+        packing.search, packing.path, packing.drifts = <void *>self, path, drifts
+        vq_team_run(&self.team, workers, run_packing, &packing,
+                    (self.book.n_codes + self.pack_step - 1) // self.pack_step)
 
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, Assignment *job, bint follow) noexcept nogil:
         """Pack the code book for the path that it returns; bounds begin anew if they must."""
@@ -374,7 +383,7 @@ cdef class Nearest:
         if n_codes > 1:
             self.pack_pass(path, self.drifts if follow else NULL)
         if path == VQ_INTEGERS:
-            self.integers.pack(&self.book, follow, job.warm, keeps_scale, self.n_moved())
+            self.integers.pack(&self.team, &self.book, follow, job.warm, keeps_scale, self.n_moved())
         self.book.moved = NULL
         self.can_follow = path == VQ_PANELS and self.lower != NULL or path == VQ_INTEGERS and self.integers.keeps_bounds
         if self.can_follow:  # a code word left out has no way from where it was
@@ -400,15 +409,12 @@ cdef class Nearest:
         return False
 
     cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil:
-        """Assign all observations; KeyboardInterrupt is noticed within a second.
+        """Assign all observations, by the team that the caller has begun; KeyboardInterrupt is noticed
+        within a second.
 
         Returns 0 if job asks for a check and an observation is not finite, otherwise 1.
         """
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows, first = 0
-        cdef double work = <double>self.block_rows * n_codes * (self.n_features + 4)
-        cdef long long began
-        cdef vq_team team
-        cdef bint trial  # the first blocks show what the integers path is worth
         cdef double most_hits = INTEGERS_HITS
         if self.memory == NULL:  # an earlier call ran out of it
             with gil:
@@ -418,35 +424,23 @@ cdef class Nearest:
         job.path = self.pack(code_book, n_codes, job, follow)
         if job.path == VQ_INTEGERS and self.integers.keeps_bounds and not self.integers.book.directions.n:
             most_hits = INTEGERS_FIT_HITS
-        if job.first_round:
-            self.at_once = min(self.workers, omp_get_num_procs()) * \
-                max(1, <Py_ssize_t>(WORK_PER_SIGNAL_CHECK / max(work, 1.0)))
-        trial = job.path == VQ_INTEGERS and job.first_round and not self.forced and n_blocks >= 2 * self.workers
-        if trial:
+        self.next_look = vq_nanoseconds() + SIGNAL_CHECK
+        if job.path == VQ_INTEGERS and job.first_round and not self.forced and n_blocks >= 2 * self.workers:
+            first = self.workers  # the first blocks show what the integers path is worth
             self.integers.compared(1)  # those of earlier rounds
-        while first < n_blocks:
-            began = vq_nanoseconds()
-            vq_team_begin(&team, self.workers, first, min(n_blocks, first + (self.workers if trial else self.at_once)))
-            if self.workers == 1:  # no OpenMP: safe in a forked child
-                self.run_blocks(&team, 0, job)
-            else:
-                with parallel(num_threads=vq_team_threads(self.workers)):
-                    vq_team_enter(&team, threadid())
-                    self.run_blocks(&team, threadid(), job)
-            if vq_team_stopped(&team):
-                self.give_up()
-                return 0
-            first = team.last
-            if trial and self.integers.compared(first * self.block_rows) > most_hits * n_codes:
+            self.run_blocks(0, first, job)
+            if self.integers.compared(first * self.block_rows) > most_hits * n_codes:
                 with gil:
                     self.fall_back()
                 return self.run(code_book, n_codes, False, job)
-            if first < n_blocks:
-                if not trial:
-                    self.at_once = vq_team_parts(self.at_once, began)
-                with gil:
-                    self.check_signals()
-            trial = False
+        self.run_blocks(first, n_blocks, job)
+        if vq_team_stopped(&self.team):
+            self.give_up()
+            with gil:
+                if self.error is not None:
+                    error, self.error = self.error, None
+                    raise error
+            return 0
         if job.path == VQ_INTEGERS:
             self.integers.quantized = self.integers.keeps_rows
         return 1
@@ -460,14 +454,16 @@ cdef class Nearest:
             self.settle_on(VQ_PANELS if self.rounds > 2 else self.float_path())
         return 0
 
-    cdef int check_signals(self) except -1:
-        """After an interrupted run the codes are not those of one code book."""
-        try:
-            PyErr_CheckSignals()
-        except BaseException:
-            self.give_up()
-            raise
-        return 0
+    cdef void look_at_signals(self) noexcept nogil:
+        """Now and then, by the thread that leads."""
+        if vq_nanoseconds() > self.next_look:
+            with gil:
+                try:
+                    PyErr_CheckSignals()
+                except BaseException as error:
+                    self.error = error
+                    vq_team_stop(&self.team)
+            self.next_look = vq_nanoseconds() + SIGNAL_CHECK
 
     cdef void give_up(self) noexcept nogil:
         """A run has ended in the middle: neither bounds nor integers nor codes are of one code book."""
@@ -488,7 +484,7 @@ cdef class Nearest:
         is not finite.
         """
         cdef Assignment job
-        cdef int finite
+        cdef Call call
         job.codes = <int32_t *>cnp.PyArray_DATA(codes)
         job.warm = warm or follow
         job.check_finite = check_finite
@@ -497,12 +493,37 @@ cdef class Nearest:
         if dist is not None:
             job.dist = cnp.PyArray_DATA(<cnp.ndarray?>dist)
             job.dist_type = VQ_FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32 else VQ_FLOAT64
-        cdef const double *words = <const double *>cnp.PyArray_DATA(code_book)
-        cdef Py_ssize_t n_codes = cnp.PyArray_DIM(code_book, 0)
+        call.search, call.job, call.follow, call.finite = <void *>self, &job, follow, True
+        call.code_book, call.n_codes = <const double *>cnp.PyArray_DATA(code_book), cnp.PyArray_DIM(code_book, 0)
         if moved is not None:
-            if moved.shape[0] < n_codes:
-                raise ValueError(f"moved must tell of {n_codes} code words, got {moved.shape[0]}")
+            if moved.shape[0] < call.n_codes:
+                raise ValueError(f"moved must tell of {call.n_codes} code words, got {moved.shape[0]}")
             job.moved = &moved[0]
         with nogil:
-            finite = self.run(words, n_codes, follow, &job)
-        return bool(finite)
+            vq_team_lead(&self.team, self.workers, lead_call, &call)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return bool(call.finite)
+
+
+cdef void run_part(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Blocks *blocks = <const Blocks *>context
+    (<Nearest>blocks.search).run_block(blocks.first + part, worker, blocks.job)
+    if worker == 0:
+        (<Nearest>blocks.search).look_at_signals()
+
+
+cdef void run_packing(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Packing *packing = <const Packing *>context
+    (<Nearest>packing.search).pack_part(part, packing.path, packing.drifts)
+
+
+cdef void lead_call(void *context) noexcept with gil:
+    cdef Call *call = <Call *>context
+    cdef Nearest search = <Nearest>call.search
+    try:
+        with nogil:
+            call.finite = search.run(call.code_book, call.n_codes, call.follow, call.job)
+    except BaseException as error:
+        search.error = error

@@ -9,9 +9,7 @@ cimport numpy as cnp
 from .kernels cimport vq_code_book, vq_obs, vq_scratch, vq_typed_kernels
 from .machine cimport view_obs
 from .memory cimport vq_allocate, vq_release, vq_take
-from .nearest cimport (
-    DIRECT_OBS_LANES, LANES_LIMIT, WORK_PER_SIGNAL_CHECK, WORK_PER_THREAD, Assignment, Nearest,
-)
+from .nearest cimport DIRECT_OBS_LANES, LANES_LIMIT, WORK_PER_THREAD, Assignment, Nearest
 from .team cimport omp_get_num_procs, vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_stop, \
     vq_team_stopped, vq_team_threads
 
@@ -27,6 +25,8 @@ cdef Py_ssize_t BLOCK_MULTIPLE = 64
 cdef Py_ssize_t BLOCK_ROWS = 2048
 # With more than one code in so many zero, one pass over the part of a block costs less than calls for rows.
 cdef Py_ssize_t MOST_UNSURE = 8
+# Multiply-adds between two looks at the signals: a tenth of a second of the slowest path.
+cdef double WORK_PER_SIGNAL_CHECK = 5e8
 
 cdef struct Part:
     const vq_code_book *book

@@ -66,6 +66,7 @@ cdef class Seeds:
     cdef Py_ssize_t n_rounds, n_listed, n_chosen
     cdef SeedsScratch **scratch
     cdef Draw draw
+    cdef vq_team team
     cdef char *memory
     cdef Py_ssize_t n_bytes
 
@@ -78,10 +79,9 @@ cdef class Seeds:
     cdef void view_block(self, Py_ssize_t block, vq_obs *obs, Py_ssize_t *n_rows) noexcept nogil
     cdef void place_block(self, Py_ssize_t block, SeedsScratch *scratch) noexcept nogil
     cdef void draw_block(self, Py_ssize_t block, SeedsScratch *scratch) noexcept nogil
-    cdef void run_part(self, Py_ssize_t part, SeedsScratch *scratch) noexcept nogil
+    cdef void run_part(self, Py_ssize_t part, int worker) noexcept nogil
     cdef void take(self, Py_ssize_t drawn) noexcept nogil
-    cdef void run_parts(self, vq_team *team) noexcept nogil
-    cdef void run_rounds(self, vq_team *team, const double *shares, Py_ssize_t n, int64_t *chosen) noexcept nogil
-    cdef void serve(self, vq_team *team, int worker) noexcept nogil
+    cdef void run_parts(self) noexcept nogil
+    cdef void run_rounds(self, const double *shares, Py_ssize_t n, int64_t *chosen) noexcept nogil
     cdef void run(self, const double *shares=*, Py_ssize_t n=*, int64_t *chosen=*) noexcept nogil
     cdef int check(self, Py_ssize_t drawn) except -1

@@ -1,6 +1,5 @@
 """How far every observation is from the nearest of those drawn as code words, one draw after another."""
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
@@ -11,10 +10,7 @@ from .integers cimport VQ_INTEGERS_FEATURES, vq_integers_kernels
 from .kernels cimport VQ_FLOAT32, VQ_FLOAT64, vq_obs
 from .machine cimport kernels_of, view_obs
 from .memory cimport vq_allocate, vq_release, vq_take
-from .team cimport (
-    vq_nanoseconds, vq_team, vq_team_again, vq_team_begin, vq_team_done, vq_team_enter, vq_team_next, vq_team_serve,
-    vq_team_stop, vq_team_threads, vq_team_wait,
-)
+from .team cimport vq_nanoseconds, vq_team_lead, vq_team_run
 
 import numpy as np
 
@@ -77,6 +73,23 @@ def place_of(double share, const double[::1] sq_dists, const double[::1] weights
         potential /= potential.sum()
         place = np.searchsorted(np.cumsum(potential, out=potential), share)
     return place
+
+
+# What the thread that leads needs to know.
+cdef struct Draws:
+    void *seeds
+    const double *shares
+    Py_ssize_t n
+    int64_t *chosen
+
+
+cdef void run_part(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    (<Seeds>context).run_part(part, worker)
+
+
+cdef void lead_draws(void *context) noexcept nogil:
+    cdef const Draws *draws = <const Draws *>context
+    (<Seeds>draws.seeds).run_rounds(draws.shares, draws.n, draws.chosen)
 
 
 cdef class Seeds:
@@ -237,7 +250,8 @@ cdef class Seeds:
                 self.filter.limit(found, n, first, self.lowest, self.space.scale, self.longest, &self.rows)
             self.potentials[block] = self.kernels.potential(sq_dists, weights, n_rows)
 
-    cdef void run_part(self, Py_ssize_t part, SeedsScratch *scratch) noexcept nogil:
+    cdef void run_part(self, Py_ssize_t part, int worker) noexcept nogil:
+        cdef SeedsScratch *scratch = self.scratch[worker]
         cdef Py_ssize_t block
         for block in range(part * self.part_blocks, min(self.n_blocks, (part + 1) * self.part_blocks)):
             if self.draw.drawn < 0:
@@ -256,15 +270,12 @@ cdef class Seeds:
         self.draw.drawn = drawn
         self.draw.filtered = self.filtered and self.rows.sq_norms[drawn] > -INFINITY
 
-    cdef void run_parts(self, vq_team *team) noexcept nogil:
-        """A round: the parts of the first thread, those of the others, and whether the filter pays."""
-        cdef Py_ssize_t part = vq_team_next(team, 0), n_listed = 0
+    cdef void run_parts(self) noexcept nogil:
+        """A round of all threads, and whether the filter pays."""
+        cdef Py_ssize_t n_listed = 0
         cdef int w
-        while part >= 0:
-            self.run_part(part, self.scratch[0])
-            vq_team_done(team)
-            part = vq_team_next(team, 0)
-        vq_team_wait(team)
+        vq_team_run(&self.team, self.workers, run_part, <void *>self,
+                    (self.n_blocks + self.part_blocks - 1) // self.part_blocks)
         for w in range(self.workers):
             n_listed += self.scratch[w].n_listed
             self.scratch[w].n_listed = 0
@@ -275,12 +286,12 @@ cdef class Seeds:
                 self.filtered = 2 * self.n_listed < FILTER_DRAWS * self.n_obs
                 self.n_listed = 0
 
-    cdef void run_rounds(self, vq_team *team, const double *shares, Py_ssize_t n, int64_t *chosen) noexcept nogil:
+    cdef void run_rounds(self, const double *shares, Py_ssize_t n, int64_t *chosen) noexcept nogil:
         """A round with what was taken, and up to n more with what they draw."""
         cdef long long end = vq_nanoseconds() + SIGNAL_CHECK
         cdef Py_ssize_t place
         self.n_chosen = 0
-        self.run_parts(team)
+        self.run_parts()
         while self.n_chosen < n:
             place = find_place(shares[self.n_chosen], self.n_obs, self.lowest, self.weight, self.potentials)
             if place < 0:
@@ -290,30 +301,13 @@ cdef class Seeds:
             if self.n_chosen == n or vq_nanoseconds() > end:
                 break
             self.take(place)
-            vq_team_again(team)
-            self.run_parts(team)
-        vq_team_stop(team)
-
-    cdef void serve(self, vq_team *team, int worker) noexcept nogil:
-        cdef Py_ssize_t part = vq_team_serve(team, worker)
-        while part >= 0:
-            self.run_part(part, self.scratch[worker])
-            vq_team_done(team)
-            part = vq_team_serve(team, worker)
+            self.run_parts()
 
     cdef void run(self, const double *shares=NULL, Py_ssize_t n=0, int64_t *chosen=NULL) noexcept nogil:
         """Rounds by all threads; n_chosen observations are drawn, of which the last is not yet taken."""
-        cdef vq_team team
-        vq_team_begin(&team, self.workers, 0, (self.n_blocks + self.part_blocks - 1) // self.part_blocks)
-        if self.workers == 1:
-            self.run_rounds(&team, shares, n, chosen)
-        else:
-            with parallel(num_threads=vq_team_threads(self.workers)):
-                vq_team_enter(&team, threadid())
-                if threadid() == 0:
-                    self.run_rounds(&team, shares, n, chosen)
-                else:
-                    self.serve(&team, threadid())
+        cdef Draws draws
+        draws.seeds, draws.shares, draws.n, draws.chosen = <void *>self, shares, n, chosen
+        vq_team_lead(&self.team, self.workers, lead_draws, &draws)
 
     cdef int check(self, Py_ssize_t drawn) except -1:
         if not 0 <= drawn < self.n_obs:

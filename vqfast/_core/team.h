@@ -32,11 +32,17 @@ static inline int omp_in_parallel(void) { return 0; }
 static inline int omp_get_num_procs(void) { return 1; }
 #endif
 
+/* What a worker does with a part of a round. */
+typedef void vq_part(void *context, ptrdiff_t part, int worker);
+
 typedef struct {
     atomic_llong next;
-    atomic_llong n_done; /* of a round, see vq_team_again */
-    long long first;
-    long long last;
+    atomic_llong last;
+    atomic_llong n_done; /* of all rounds, see vq_team_run */
+    long long base;      /* of a round: what next was before its first part */
+    atomic_int round_workers;
+    vq_part *run;
+    void *context;
     int workers;
     atomic_int stopped;
     atomic_int n_started;
@@ -46,15 +52,16 @@ typedef struct {
 static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, ptrdiff_t last)
 {
     team->workers = workers;
-    team->first = first;
+    team->base = 0;
     atomic_init(&team->next, first);
-    atomic_init(&team->n_done, 0);
+    atomic_init(&team->last, last);
+    atomic_init(&team->n_done, last);
+    atomic_init(&team->round_workers, workers);
     atomic_init(&team->stopped, 0);
     atomic_init(&team->n_started, 0);
 #ifdef __linux__
     team->cpu = sched_getcpu();
 #endif
-    team->last = last;
 }
 
 static inline long long vq_nanoseconds(void)
@@ -110,59 +117,106 @@ static inline void vq_team_stop(vq_team *team) { atomic_store(&team->stopped, 1)
 
 static inline int vq_team_stopped(vq_team *team) { return atomic_load(&team->stopped); }
 
-/* The next part for a worker, or -1 when there is none. */
+/* The next part for a worker, or -1 when there is none. Numbers are never handed out past the last, so
+ * that those of the next round go on from there: a thread that comes late cannot mistake one round for
+ * another. */
 static inline ptrdiff_t vq_team_next(vq_team *team, int worker)
 {
-    if (worker >= team->workers)
+    const long long last = atomic_load_explicit(&team->last, memory_order_acquire);
+    if (worker >= atomic_load_explicit(&team->round_workers, memory_order_relaxed) || vq_team_stopped(team))
         return -1;
-    long long part = atomic_fetch_add_explicit(&team->next, 1, memory_order_relaxed);
-    return part < team->last && !vq_team_stopped(team) ? (ptrdiff_t)part : -1;
+    long long next = atomic_load_explicit(&team->next, memory_order_relaxed);
+    while (next < last)
+        if (atomic_compare_exchange_weak_explicit(&team->next, &next, next + 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return (ptrdiff_t)(next - team->base);
+    return -1;
 }
 
-/* Rounds of a team: the same parts again and again, with something to be done by the first thread in
- * between, where a round is so short that a team of its own (20 to 30 us) would take its time. The first
- * thread calls vq_team_next until there is none, with vq_team_done after each part, and vq_team_wait;
- * then all parts are done and what they read may change, until vq_team_again or vq_team_stop. The others
- * do what vq_team_serve gives them until it is -1. One that comes late misses some rounds, no more. */
-static inline void vq_team_done(vq_team *team) { atomic_fetch_add_explicit(&team->n_done, 1, memory_order_release); }
+/* Threads to ask for; those with a number of workers or above get no part. */
+static inline int vq_team_threads(int workers) { return workers + (workers >= omp_get_num_procs()); }
 
-static inline void vq_team_again(vq_team *team)
-{
-    atomic_store_explicit(&team->n_done, 0, memory_order_relaxed);
-    atomic_store_explicit(&team->next, team->first, memory_order_release);
-}
+/* ---- a team for many rounds ------------------------------------------------------
+ *
+ * Where rounds are short (a team of its own takes 20 to 90 us), the threads stay together: the first
+ * one leads, doing what there is to do in between, and calls vq_team_run for whatever has parts.
+ */
 
-/* Spin for a while, then let others have the CPU. */
+/* Between two rounds a thread spins for PATIENCE, then lets others have the CPU, and from WEARY on sleeps. */
+enum { WEARY = 1000000 };
+
 static inline void vq_team_pause(long long *since)
 {
     const long long now = vq_nanoseconds();
     if (!*since)
         *since = now;
 #ifndef _WIN32
+    else if (now - *since > WEARY)
+        nanosleep(&(struct timespec){0, 50000}, NULL);
     else if (now - *since > PATIENCE)
         sched_yield();
 #endif
 }
 
-static inline void vq_team_wait(vq_team *team)
+/* n parts by up to so many workers, which are done when it returns, but for those left by vq_team_stop. */
+static inline void vq_team_run(vq_team *team, int workers, vq_part *run, void *context, ptrdiff_t n)
 {
+    if (workers == 1 || team->workers == 1 || n == 1) {
+        for (ptrdiff_t part = 0; part < n && !vq_team_stopped(team); part++)
+            run(context, part, 0);
+        return;
+    }
+    const long long base = atomic_load_explicit(&team->last, memory_order_relaxed);
+    team->base = base;
+    team->run = run;
+    team->context = context;
+    atomic_store_explicit(&team->round_workers, workers, memory_order_relaxed);
+    atomic_store_explicit(&team->last, base + n, memory_order_release);
+    for (ptrdiff_t part = vq_team_next(team, 0); part >= 0; part = vq_team_next(team, 0)) {
+        run(context, part, 0);
+        atomic_fetch_add_explicit(&team->n_done, 1, memory_order_release);
+    }
+    const long long left = base + n - atomic_exchange(&team->next, base + n); /* some after vq_team_stop */
+    atomic_fetch_add_explicit(&team->n_done, left, memory_order_relaxed);
     long long since = 0;
-    while (atomic_load_explicit(&team->n_done, memory_order_acquire) < team->last - team->first)
+    while (atomic_load_explicit(&team->n_done, memory_order_acquire) < base + n)
         vq_team_pause(&since);
 }
 
-static inline ptrdiff_t vq_team_serve(vq_team *team, int worker)
+static inline void vq_team_serve(vq_team *team, int worker)
 {
     long long since = 0;
     while (worker < team->workers && !vq_team_stopped(team)) {
-        if (atomic_load_explicit(&team->next, memory_order_relaxed) < team->last) {
-            const long long part = atomic_fetch_add_explicit(&team->next, 1, memory_order_acquire);
-            if (part < team->last)
-                return (ptrdiff_t)part;
-        }
-        vq_team_pause(&since);
+        const ptrdiff_t part = vq_team_next(team, worker);
+        if (part >= 0) {
+            team->run(team->context, part, worker);
+            atomic_fetch_add_explicit(&team->n_done, 1, memory_order_release);
+            since = 0;
+        } else
+            vq_team_pause(&since);
     }
-    return -1;
+}
+
+/* Begins a team, lets the calling thread do lead(context), and ends it. */
+static inline void vq_team_lead(vq_team *team, int workers, void (*lead)(void *context), void *context)
+{
+    vq_team_begin(team, VQ_OPENMP ? workers : 1, 0, 0);
+    if (team->workers == 1) { /* no OpenMP: safe in a forked child */
+        lead(context);
+        return;
+    }
+#ifdef _OPENMP
+#pragma omp parallel num_threads(vq_team_threads(workers))
+    {
+        const int worker = omp_get_thread_num();
+        vq_team_enter(team, worker);
+        if (worker == 0) {
+            lead(context);
+            vq_team_stop(team);
+        } else
+            vq_team_serve(team, worker);
+    }
+#endif
 }
 
 /* Parts for the next team, after one of at_once that began then. Where a team ends some threads wait
@@ -173,8 +227,5 @@ static inline ptrdiff_t vq_team_parts(ptrdiff_t at_once, long long began)
     const long long took = vq_nanoseconds() - began;
     return took < SHORT_TEAM ? 4 * at_once : took > LONG_TEAM ? (at_once + 3) / 4 : at_once;
 }
-
-/* Threads to ask for; those with a number of workers or above get no part. */
-static inline int vq_team_threads(int workers) { return workers + (workers >= omp_get_num_procs()); }
 
 #endif

@@ -17,8 +17,7 @@ cdef extern from "team.h" nogil:
     bint vq_team_stopped(vq_team *team)
     int vq_team_threads(int workers)
     long long vq_nanoseconds()
-    void vq_team_done(vq_team *team)
-    void vq_team_again(vq_team *team)
-    void vq_team_wait(vq_team *team)
-    Py_ssize_t vq_team_serve(vq_team *team, int worker)
+    ctypedef void (*vq_part)(void *context, Py_ssize_t part, int worker) noexcept nogil
+    void vq_team_run(vq_team *team, int workers, vq_part run, void *context, Py_ssize_t n)
+    void vq_team_lead(vq_team *team, int workers, void (*lead)(void *) noexcept nogil, void *context)
     Py_ssize_t vq_team_parts(Py_ssize_t at_once, long long began)

@@ -52,6 +52,7 @@ cdef class Tiles:
     cdef vq_obs obs
     cdef Py_ssize_t n_obs, n_features, n_codes
     cdef int workers
+    cdef vq_team *team
     cdef vq_tiles tiles
     cdef vq_tile_codes all
     cdef vq_tile_scratch *scratch
@@ -62,15 +63,15 @@ cdef class Tiles:
 
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
-    cdef void order_parts(self, vq_team *team, int worker, float *low, float *high, uint64_t *keys) noexcept nogil
+    cdef void order_part(self, Py_ssize_t part, float *low, float *high, uint64_t *keys) noexcept nogil
     cdef void order_pass(self, float *low, float *high, uint64_t *keys) noexcept nogil
     cdef int build(self) except -1
     cdef bint take_codes(self, const double *code_book) noexcept nogil
-    cdef void run_parts(self, vq_team *team, int worker, double factor, double low_factor) noexcept nogil
+    cdef void run_part(self, Py_ssize_t part, int worker, double factor, double low_factor) noexcept nogil
     cdef int64_t run(self, double factor, double low_factor) noexcept nogil
     cdef double candidates(self) noexcept nogil
     cdef void expand(self, int32_t *codes) noexcept nogil
 
 
 cdef Tiles new_tiles(const vq_kernels *kernels, const vq_obs *obs, Py_ssize_t n_obs, Py_ssize_t n_features,
-                     Py_ssize_t n_codes, int workers)
+                     Py_ssize_t n_codes, int workers, vq_team *team)

@@ -1,17 +1,39 @@
 """Observations of few features in tiles: for the rounds of a fit."""
-from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY, fabs
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from .kernels cimport vq_kernels, vq_obs
 from .memory cimport vq_allocate, vq_release, vq_take
-from .team cimport vq_team, vq_team_begin, vq_team_enter, vq_team_next, vq_team_threads
+from .team cimport vq_team, vq_team_run
 
 # Groups of tiles that a thread takes at a time: some thousand observations.
 cdef Py_ssize_t GROUPS_PER_PART = 4
 # Observations of which a thread computes the place at a time.
 cdef Py_ssize_t ORDER_STEP = 16384
+
+
+# What a worker needs to know besides the part.
+cdef struct Ordering:
+    void *tiles
+    float *low
+    float *high
+    uint64_t *keys
+
+cdef struct Scan:
+    void *tiles
+    double factor, low_factor
+
+
+cdef void run_ordering(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Ordering *ordering = <const Ordering *>context
+    cdef Py_ssize_t own = VQ_TILE_FEATURES * worker if ordering.keys == NULL else 0
+    (<Tiles>ordering.tiles).order_part(part, ordering.low + own, ordering.high + own, ordering.keys)
+
+
+cdef void run_scan(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef const Scan *scan = <const Scan *>context
+    (<Tiles>scan.tiles).run_part(part, worker, scan.factor, scan.low_factor)
 
 
 cdef class Tiles:
@@ -60,42 +82,34 @@ cdef class Tiles:
         if placed:
             self.scratch[worker] = scratch
 
-    cdef void order_parts(self, vq_team *team, int worker, float *low, float *high, uint64_t *keys) noexcept nogil:
-        """Ranges of the features of a worker's parts (keys NULL), or the keys of the parts."""
+    cdef void order_part(self, Py_ssize_t part, float *low, float *high, uint64_t *keys) noexcept nogil:
+        """The keys of a part, or with keys NULL the ranges of its features."""
         cdef const float *obs = <const float *>self.obs.data
-        cdef Py_ssize_t part = vq_team_next(team, worker), d = self.n_features, first, last, i, j
+        cdef Py_ssize_t d = self.n_features, first = part * ORDER_STEP, i, j
+        cdef Py_ssize_t last = min(self.n_obs, first + ORDER_STEP)
         cdef Py_ssize_t rows = self.obs.row_stride, columns = self.obs.feature_stride
         cdef float x, least, most
-        while part >= 0:
-            first, last = part * ORDER_STEP, min(self.n_obs, (part + 1) * ORDER_STEP)
-            if keys != NULL:
-                self.kernels.order(obs, rows, columns, first, last, d, low, high, keys + first)
-            else:
-                for j in range(d):
-                    least, most = low[j], high[j]
-                    for i in range(first, last):
-                        x = obs[i * rows + j * columns]
-                        least = min(least, x)
-                        most = max(most, x)
-                    low[j], high[j] = least, most
-            part = vq_team_next(team, worker)
+        if keys != NULL:
+            self.kernels.order(obs, rows, columns, first, last, d, low, high, keys + first)
+            return
+        for j in range(d):
+            least, most = low[j], high[j]
+            for i in range(first, last):
+                x = obs[i * rows + j * columns]
+                least = min(least, x)
+                most = max(most, x)
+            low[j], high[j] = least, most
 
     cdef void order_pass(self, float *low, float *high, uint64_t *keys) noexcept nogil:
         """With keys NULL every worker has its own ranges, VQ_TILE_FEATURES apart."""
-        cdef vq_team team
-        cdef Py_ssize_t step = VQ_TILE_FEATURES if keys == NULL else 0
-        vq_team_begin(&team, self.workers, 0, (self.n_obs + ORDER_STEP - 1) // ORDER_STEP)
-        if self.workers == 1:
-            self.order_parts(&team, 0, low, high, keys)
-        else:
-            with parallel(num_threads=vq_team_threads(self.workers)):
-                vq_team_enter(&team, threadid())
-                self.order_parts(&team, threadid(), low + threadid() * step, high + threadid() * step, keys)
+        cdef Ordering ordering
+        ordering.tiles, ordering.low, ordering.high, ordering.keys = <void *>self, low, high, keys
+        vq_team_run(self.team, self.workers, run_ordering, &ordering, (self.n_obs + ORDER_STEP - 1) // ORDER_STEP)
 
     cdef int build(self) except -1:
         """Sort the observations into tiles."""
         cdef Py_ssize_t n = self.n_obs, j, w
-        cdef Py_ssize_t most = (self.workers + 1) * VQ_TILE_FEATURES  # a team may have one thread more
+        cdef Py_ssize_t most = self.workers * VQ_TILE_FEATURES
         cdef uint64_t *keys = <uint64_t *>vq_allocate(16 * n + 8 * most)
         cdef float *low = <float *>(keys + 2 * n)
         cdef float *high = low + most
@@ -135,12 +149,10 @@ cdef class Tiles:
         self.all.n = self.n_codes
         return True
 
-    cdef void run_parts(self, vq_team *team, int worker, double factor, double low_factor) noexcept nogil:
-        cdef Py_ssize_t part = vq_team_next(team, worker), width = GROUPS_PER_PART * VQ_TILE_GROUP
-        while part >= 0:
-            self.kernels.assign(&self.tiles, part * width, min(self.tiles.n_tiles, (part + 1) * width), &self.all,
-                                self.first_round, factor, low_factor, self.scratch + worker)
-            part = vq_team_next(team, worker)
+    cdef void run_part(self, Py_ssize_t part, int worker, double factor, double low_factor) noexcept nogil:
+        cdef Py_ssize_t width = GROUPS_PER_PART * VQ_TILE_GROUP
+        self.kernels.assign(&self.tiles, part * width, min(self.tiles.n_tiles, (part + 1) * width), &self.all,
+                            self.first_round, factor, low_factor, self.scratch + worker)
 
     cdef int64_t run(self, double factor, double low_factor) noexcept nogil:
         """Codes for the code book taken, and the sums that moved in the scratch of every worker.
@@ -149,20 +161,15 @@ cdef class Tiles:
         """
         cdef Py_ssize_t width = GROUPS_PER_PART * VQ_TILE_GROUP
         cdef int64_t n_moved = 0
-        cdef vq_team team
+        cdef Scan scan
         cdef int w
         for w in range(self.workers):
             memset(self.scratch[w].sums, 0, 16 * self.n_features * self.n_codes)
             memset(self.scratch[w].counts, 0, 8 * self.n_codes)
             self.scratch[w].n_moved = 0
             self.scratch[w].n_candidates = 0
-        vq_team_begin(&team, self.workers, 0, (self.tiles.n_tiles + width - 1) // width)
-        if self.workers == 1:
-            self.run_parts(&team, 0, factor, low_factor)
-        else:
-            with parallel(num_threads=vq_team_threads(self.workers)):
-                vq_team_enter(&team, threadid())
-                self.run_parts(&team, threadid(), factor, low_factor)
+        scan.tiles, scan.factor, scan.low_factor = <void *>self, factor, low_factor
+        vq_team_run(self.team, self.workers, run_scan, &scan, (self.tiles.n_tiles + width - 1) // width)
         for w in range(self.workers):
             n_moved += self.scratch[w].n_moved
         self.first_round = False
@@ -184,13 +191,13 @@ cdef class Tiles:
 
 
 cdef Tiles new_tiles(const vq_kernels *kernels, const vq_obs *obs, Py_ssize_t n_obs, Py_ssize_t n_features,
-                     Py_ssize_t n_codes, int workers):
-    """Tiles of finite float32 observations up to VQ_TILE_LARGEST."""
+                     Py_ssize_t n_codes, int workers, vq_team *team):
+    """Tiles of finite float32 observations up to VQ_TILE_LARGEST, for a team of that many workers or more."""
     cdef Tiles self = Tiles.__new__(Tiles)
     self.kernels = <const vq_tile_kernels *>kernels.tiles
     self.obs = obs[0]
     self.n_obs, self.n_features, self.n_codes = n_obs, n_features, n_codes
-    self.workers = workers
+    self.workers, self.team = workers, team
     self.first_round = True
     self.n_bytes = self.layout(NULL)
     self.memory = <char *>vq_allocate(self.n_bytes)

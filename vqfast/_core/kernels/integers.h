@@ -189,9 +189,10 @@ typedef struct {
 struct vq_integers_kernels {
     int quad; /* integers in four bytes: 4 or 2 */
 
-    /* An order of the codes that brings near ones together, written to integers->order (of the
-     * n_codes first positions); keys is scratch of 2 n_codes floats. */
-    void (*arrange)(const vq_code_book *book, float *keys, vq_integers_book *integers);
+    /* Halves a part of the order, so that near codes come together: at level l there are 2^l parts, all
+     * but the last of which are whole vectors; one that fits a vector is left as it is. keys is scratch
+     * of 2 n_codes floats, of which each part has its own. */
+    void (*arrange)(const vq_code_book *book, int level, ptrdiff_t part, float *keys, vq_integers_book *integers);
 
     /* Vectors first ... last - 1 from the packed rows of the code book. */
     void (*pack)(const vq_code_book *book, ptrdiff_t first, ptrdiff_t last, vq_integers_book *integers);

@@ -21,14 +21,25 @@ static ptrdiff_t farthest(const vq_code_book *book, const int32_t *codes, ptrdif
     return best;
 }
 
-/* Halve until a part fits a vector; all parts but the last are whole vectors. */
-static void bisect(const vq_code_book *book, int32_t *codes, ptrdiff_t n, float *keys)
+/* Codes of the first half: whole vectors. */
+INLINE ptrdiff_t half_of(ptrdiff_t n) { return n <= VECTOR ? n : (n / VECTOR + 1) / 2 * VECTOR; }
+
+static void integers_arrange(const vq_code_book *book, int level, ptrdiff_t part, float *keys,
+                             vq_integers_book *integers)
 {
     const ptrdiff_t d = book->n_features;
+    ptrdiff_t first = 0, n = book->n_codes;
+    for (int bit = level - 1; bit >= 0; bit--) {
+        const ptrdiff_t half = half_of(n);
+        first += part >> bit & 1 ? half : 0;
+        n = part >> bit & 1 ? n - half : half;
+    }
     if (n <= VECTOR)
         return;
+    int32_t *codes = integers->order + first;
     const float *one = book->rows + codes[farthest(book, codes, n, book->rows + codes[0] * d)] * d;
     const float *other = book->rows + codes[farthest(book, codes, n, one)] * d;
+    keys += 2 * first;
     for (ptrdiff_t i = 0; i < n; i++) {
         const float *row = book->rows + codes[i] * d;
         keys[2 * i] = inner_product(row, one, d) - inner_product(row, other, d);
@@ -37,16 +48,6 @@ static void bisect(const vq_code_book *book, int32_t *codes, ptrdiff_t n, float 
     qsort(keys, (size_t)n, 2 * sizeof *keys, by_key);
     for (ptrdiff_t i = 0; i < n; i++)
         memcpy(codes + i, keys + 2 * i + 1, sizeof *codes);
-    const ptrdiff_t left = (n / VECTOR + 1) / 2 * VECTOR;
-    bisect(book, codes, left, keys);
-    bisect(book, codes + left, n - left, keys);
-}
-
-static void integers_arrange(const vq_code_book *book, float *keys, vq_integers_book *integers)
-{
-    bisect(book, integers->order, book->n_codes, keys);
-    for (ptrdiff_t p = 0; p < book->n_codes; p++)
-        integers->positions[integers->order[p]] = (int32_t)p;
 }
 
 /* Codes of a vector, eight at a time, as they go into integers: rows of the code book, or what the
