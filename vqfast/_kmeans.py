@@ -20,6 +20,7 @@ from ._validation import (
     as_weights,
     check_real,
     check_same_features,
+    range_of,
     resolve_workers,
 )
 
@@ -129,7 +130,8 @@ def kmeans(
     """
     make_rng = resolve_rng(rng, seed, "kmeans")
     n_workers = resolve_workers(workers)
-    obs = as_array(obs, "obs", check_finite, n_workers)
+    obs = as_array(obs, "obs", check_finite, n_workers, deferred=True)
+    known = range_of(obs, "obs", check_finite, n_workers)
     guess = as_array(k_or_guess, "k_or_guess", check_finite)
     if iter < 1:
         raise ValueError(f"iter must be at least 1, got {iter}")
@@ -147,7 +149,7 @@ def kmeans(
         if guess.size < 1:
             raise ValueError(f"Asked for 0 clusters. Initial book was {guess}")
         check_same_features(obs, guess)
-        fit = _Fit(obs, guess.shape[0], weights, n_workers)
+        fit = _Fit(obs, guess.shape[0], weights, n_workers, known)
         book, distortion = fit.run(as_rows(guess).copy(), thresh, max_iter)
     else:
         k = int(guess.item())
@@ -155,7 +157,8 @@ def kmeans(
             raise ValueError("If k_or_guess is a scalar, it must be an integer.")
         if k < 1:
             raise ValueError(f"Asked for {k} clusters.")
-        book, distortion, fit = _best_of(operator.index(iter), obs, k, make_rng(), weights, thresh, max_iter, n_workers)
+        n_runs = operator.index(iter)
+        book, distortion, fit = _best_of(n_runs, obs, k, make_rng(), weights, thresh, max_iter, n_workers, known)
     shaped = book.astype(obs.dtype)
     result = (shaped if obs.ndim == 2 else shaped[:, 0], obs.dtype.type(distortion))
     return (*result, fit.codes_for(book)) if return_codes else result
@@ -170,13 +173,14 @@ def _best_of(
     thresh: float,
     max_iter: int | None,
     workers: int,
+    known: tuple[float, float] | None,
 ) -> tuple[NDArray[np.float64], float, _Fit]:
     """The run with the smallest distortion, the first of equals."""
     best: tuple[NDArray[np.float64], float] | None = None
     fit: _Fit | None = None
     for _ in range(n_runs):
         guess = as_rows(points(obs, k, rng, weights, workers))
-        fit = fit or _Fit(obs, k, weights, workers)
+        fit = fit or _Fit(obs, k, weights, workers, known)
         result = fit.run(guess.copy(), thresh, max_iter, np.inf if best is None else best[1])
         if best is None or result[1] < best[1]:
             best = result
@@ -200,9 +204,16 @@ def _lowest_distortion(distortion: float, before: NDArray[np.float64], book: NDA
 class _Fit:
     """The runs of one call of `kmeans`: they share the scratch and the packed code book."""
 
-    def __init__(self, obs: NDArray[Any], n_codes: int, weights: NDArray[np.float64] | None, workers: int) -> None:
+    def __init__(
+        self,
+        obs: NDArray[Any],
+        n_codes: int,
+        weights: NDArray[np.float64] | None,
+        workers: int,
+        known: tuple[float, float] | None,
+    ) -> None:
         self.search = Nearest(obs, n_codes, workers, rounds=_MANY_ROUNDS)
-        self.means = Means(self.search, weights)
+        self.means = Means(self.search, weights, known)
         self.weights = weights
         self.codes = np.zeros(obs.shape[0], dtype=np.int32)
         self.dist = np.empty(obs.shape[0])
@@ -355,7 +366,8 @@ def kmeans2(
     if missing not in ("warn", "raise"):
         raise ValueError(f"Unknown missing method {missing!r}")
     n_workers = resolve_workers(workers)
-    data = as_array(data, "data", check_finite, n_workers)
+    data = as_array(data, "data", check_finite, n_workers, deferred=True)
+    known = range_of(data, "data", check_finite, n_workers)
     guess = as_array(k, "k", check_finite)
     if data.ndim not in (1, 2):
         raise ValueError("Input of rank > 2 is not supported.")
@@ -378,7 +390,7 @@ def kmeans2(
     book = np.array(as_rows(book))
     codes = np.zeros(data.shape[0], dtype=np.int32)
     search = Nearest(data, n_codes, n_workers, rounds=n_rounds)
-    n_with_empty = lloyd(search, Means(search, weights), book, codes, n_rounds, missing == "raise")
+    n_with_empty = lloyd(search, Means(search, weights, known), book, codes, n_rounds, missing == "raise")
     if check_finite and n_rounds > 1 and not np.isfinite(book).all():
         raise ValueError("array must not contain infs or NaNs, but the means of data have overflowed")
     if n_with_empty and missing == "raise":

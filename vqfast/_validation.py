@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._core.machine import can_thread, max_threads
-from ._core.passes import magnitude
+from ._core.passes import extents, magnitude
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -94,6 +94,19 @@ def as_array(
     elif kind not in "biu":
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     return array
+
+
+def range_of(array: NDArray[Any], name: str, check_finite: bool, workers: int) -> tuple[float, float] | None:
+    """What `extents` says of an array that `as_array` has deferred; None for others and float64.
+
+    The one pass over float32 observations that a fit needs also checks them.
+    """
+    if not is_native(array) or (array.dtype == FLOAT64 and not check_finite):
+        return None
+    found = extents(array, workers) if array.dtype == FLOAT32 else (magnitude(array, workers), 0.0)
+    if check_finite and not found[0] < np.inf:
+        raise not_finite(name)
+    return found if array.dtype == FLOAT32 else None
 
 
 def check_real(dtype: np.dtype[Any]) -> None:

@@ -7,7 +7,9 @@ class Means:
     weights: NDArray[np.float64] | None
     n_moved: int
     n_empty: int
-    def __init__(self, search: Nearest, weights: NDArray[np.float64] | None = None) -> None: ...
+    def __init__(
+        self, search: Nearest, weights: NDArray[np.float64] | None = None, known: tuple[float, float] | None = None
+    ) -> None: ...
     def forget(self) -> None: ...
     def update(
         self,

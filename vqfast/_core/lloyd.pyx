@@ -65,7 +65,13 @@ cdef void run_codes(void *context, Py_ssize_t part, int worker) noexcept nogil:
 
 cdef void run_obs(void *context, Py_ssize_t part, int worker) noexcept nogil:
     cdef const Update *update = <const Update *>context
-    (<Means>update.means).move_obs(part, worker, update.codes)
+    cdef Py_ssize_t first = part * DIRECT_OBS
+    move_obs(context, first, min(DIRECT_OBS, (<Means>update.means).search.n_obs - first), worker)
+
+
+cdef void move_obs(void *context, Py_ssize_t first, Py_ssize_t n_rows, int worker) noexcept nogil:
+    cdef const Update *update = <const Update *>context
+    (<Means>update.means).move_obs(first, n_rows, worker, update.codes)
 
 
 cdef void lead_update(void *context) noexcept nogil:
@@ -107,7 +113,7 @@ cdef class Means:
     cdef char *memory  # of the shares
     cdef Py_ssize_t n_bytes
 
-    def __cinit__(self, Nearest search, weights=None):
+    def __cinit__(self, Nearest search, weights=None, known=None):
         cdef double largest = 0, smallest
         cdef int exponent = 0, bits
         cdef Py_ssize_t n = search.n_obs, size = search.n_codes * search.n_features
@@ -122,7 +128,7 @@ cdef class Means:
             # and so do n fractions times 2^(62 - ceil(log2 n)): 2 * bits from the largest value
             # to the unit. The smallest one keeps the 24 bits of a float, and some to spare.
             bits = 62 - <int>ceil(log2(<double>max(n, 1)))
-            largest, smallest = extents(search.array, search.workers)
+            largest, smallest = extents(search.array, search.workers) if known is None else known
             if weights is not None and n:
                 largest *= float(weights.max())
                 smallest *= float(weights.min(initial=INFINITY, where=weights > 0))
@@ -292,9 +298,20 @@ cdef class Means:
         memcpy(self.old, codes, n * sizeof(int32_t))
         self.all_new = False
 
-    cdef void move_obs(self, Py_ssize_t part, int worker, const int32_t *codes) noexcept nogil:
-        """Move the sums of a part of the observations in the worker's copy."""
-        cdef Py_ssize_t d = self.search.n_features, first = part * DIRECT_OBS
+    cdef void begin_direct(self) noexcept nogil:
+        cdef Py_ssize_t n = self.search.n_obs
+        cdef int w
+        if self.all_new:
+            memset(self.old, 0xff, n * sizeof(int32_t))  # no code
+            memset(self.counts, 0, self.n_codes * sizeof(int64_t))
+            memset(self.fixed_sums, 0, 2 * self.n_codes * self.search.n_features * sizeof(int64_t))
+        for w in range(self.workers):
+            self.shares[w].n_moved, self.shares[w].begun = 0, False
+            memset(self.shares[w].touched, 0, self.n_codes)
+
+    cdef void move_obs(self, Py_ssize_t first, Py_ssize_t n_rows, int worker, const int32_t *codes) noexcept nogil:
+        """Move the sums of some of the observations in the worker's copy, by the codes of all."""
+        cdef Py_ssize_t d = self.search.n_features
         cdef Py_ssize_t itemsize = 4  # fixed point is for float32
         cdef Share *share = self.shares + worker
         cdef vq_obs obs = self.search.obs
@@ -303,32 +320,17 @@ cdef class Means:
             memset(share.counts, 0, self.n_codes * sizeof(int64_t))
             share.begun = True
         obs.data = <const char *>obs.data + first * obs.row_stride * itemsize
-        share.n_moved += self.search.typed.move_changed(
-            &obs, min(DIRECT_OBS, self.search.n_obs - first), d, codes + first, self.old + first, self.factor,
-            self.low_factor, share.sums, share.counts, share.touched)
+        share.n_moved += self.search.typed.move_changed(&obs, n_rows, d, codes + first, self.old + first, self.factor,
+                                                        self.low_factor, share.sums, share.counts, share.touched)
 
-    cdef void run_direct(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means,
+    cdef void end_direct(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means,
                          double *code_book) noexcept nogil:
-        """As run, for sums that stay in the cache."""
-        cdef Py_ssize_t n = self.search.n_obs, d = self.search.n_features, j, k
-        cdef Py_ssize_t n_parts = (n + DIRECT_OBS - 1) // DIRECT_OBS
-        cdef int workers = <int>max(1, min(self.workers, n_parts)), w
+        cdef Py_ssize_t d = self.search.n_features, j, k
         cdef Share *share
-        cdef Update update
-        if self.all_new:
-            memset(self.old, 0xff, n * sizeof(int32_t))  # no code
-            memset(self.counts, 0, self.n_codes * sizeof(int64_t))
-            memset(self.fixed_sums, 0, 2 * self.n_codes * d * sizeof(int64_t))
-        if (n + 2 * self.n_moved * d) < WORK_PER_THREAD and not self.all_new:
-            workers = 1  # by the number that moved last time
-        for w in range(workers):
-            self.shares[w].n_moved, self.shares[w].begun = 0, False
-            memset(self.shares[w].touched, 0, self.n_codes)
-        update.means, update.codes = <void *>self, codes
-        vq_team_run(&self.search.team, workers, run_obs, &update, n_parts)
+        cdef int w
         self.n_moved = 0
         memset(self.touched, 0, self.n_codes)
-        for w in range(workers):
+        for w in range(self.workers):
             share = self.shares + w
             self.n_moved += share.n_moved
             for k in range(n_codes):
@@ -343,6 +345,19 @@ cdef class Means:
             if self.touched[k]:
                 self.set_mean(k, code_book + k * d)
         self.all_new = False
+
+    cdef void run_direct(self, const int32_t *codes, Py_ssize_t n_codes, bint all_means,
+                         double *code_book) noexcept nogil:
+        """As run, for sums that stay in the cache."""
+        cdef Py_ssize_t n = self.search.n_obs
+        cdef int workers = self.workers
+        cdef Update update
+        if (n + 2 * self.n_moved * self.search.n_features) < WORK_PER_THREAD and not self.all_new:
+            workers = 1  # by the number that moved last time
+        self.begin_direct()
+        update.means, update.codes = <void *>self, codes
+        vq_team_run(&self.search.team, workers, run_obs, &update, (n + DIRECT_OBS - 1) // DIRECT_OBS)
+        self.end_direct(codes, n_codes, all_means, code_book)
 
     cdef void run_tiles(self, Tiles tiles, Py_ssize_t n_codes, double *code_book) noexcept nogil:
         """The same for the code book that the tiles have taken."""
@@ -430,8 +445,14 @@ cdef class Rounds:
         cdef Py_ssize_t done
         cdef double work = 0
         cdef Assignment job
+        cdef Update update
+        cdef bint direct = self.means.memory != NULL
         job.codes, job.dist, job.dist_type, job.check_finite = self.codes, NULL, 0, False
         job.moved = self.means.touched
+        update.means, update.codes = <void *>self.means, self.codes
+        job.then, job.context = NULL, &update
+        if direct:
+            job.then = move_obs
         self.means.forget()
         with nogil:
             for done in range(self.n_rounds):
@@ -440,8 +461,13 @@ cdef class Rounds:
                     self.means.run_tiles(tiles, self.n_codes, self.code_book)
                 else:
                     job.warm = done > 0
+                    if direct:
+                        self.means.begin_direct()
                     self.search.run(self.code_book, self.n_codes, done > 0, &job)
-                    self.means.run(self.codes, self.n_codes, False, self.code_book)
+                    if direct:
+                        self.means.end_direct(self.codes, self.n_codes, False, self.code_book)
+                    else:
+                        self.means.run(self.codes, self.n_codes, False, self.code_book)
                 if self.means.n_empty:
                     if self.stop_on_empty:
                         self.n_with_empty = 1

@@ -11,6 +11,9 @@ cdef Py_ssize_t DIRECT_OBS_LANES
 cdef Py_ssize_t LANES_LIMIT
 cdef double WORK_PER_THREAD
 
+# What may be done with the codes of the observations from first on, while these are in the cache.
+ctypedef void (*Follow)(void *context, Py_ssize_t first, Py_ssize_t n_rows, int worker) noexcept nogil
+
 # What a call wants, and the path that it takes.
 cdef struct Assignment:
     int32_t *codes
@@ -21,6 +24,8 @@ cdef struct Assignment:
     bint warm
     bint first_round
     bint check_finite
+    Follow then  # or NULL
+    void *context
 
 
 cdef class Nearest:

@@ -336,6 +336,8 @@ cdef class Nearest:
         if dist != NULL:
             self.typed.sq_dists(&obs, n_rows, &self.book, codes, scratch.row, scratch.sq_dists)
             self.kernels.roots(scratch.sq_dists, n_rows, job.dist_type, dist)
+        if job.then != NULL:
+            job.then(job.context, first, min(self.block_rows, self.n_obs - first), worker)
 
     cdef void run_blocks(self, Py_ssize_t first, Py_ssize_t last, const Assignment *job) noexcept nogil:
         cdef Blocks blocks
@@ -490,6 +492,7 @@ cdef class Nearest:
         job.check_finite = check_finite
         job.dist = NULL
         job.moved = NULL
+        job.then = NULL
         if dist is not None:
             job.dist = cnp.PyArray_DATA(<cnp.ndarray?>dist)
             job.dist_type = VQ_FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32 else VQ_FLOAT64
