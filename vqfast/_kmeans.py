@@ -150,7 +150,7 @@ def kmeans(
             raise ValueError(f"Asked for 0 clusters. Initial book was {guess}")
         check_same_features(obs, guess)
         fit = _Fit(obs, guess.shape[0], weights, n_workers, known)
-        book, distortion = fit.run(as_rows(guess).copy(), thresh, max_iter)
+        book, distortion = fit.run(as_rows(np.array(guess, np.float64, order="C")), thresh, max_iter)
     else:
         k = int(guess.item())
         if k != guess.item():
@@ -387,7 +387,7 @@ def kmeans2(
     book = guess if given else start(minit, data, n_codes, make_rng(), weights, n_workers)
     if check_finite and not np.isfinite(book).all():
         raise ValueError(f"array must not contain infs or NaNs, but the code book of minit={minit!r} does")
-    book = np.array(as_rows(book))
+    book = as_rows(np.array(book, np.float64, order="C"))
     codes = np.zeros(data.shape[0], dtype=np.int32)
     search = Nearest(data, n_codes, n_workers, rounds=n_rounds)
     n_with_empty = lloyd(search, Means(search, weights, known), book, codes, n_rounds, missing == "raise")

@@ -18,6 +18,9 @@ Project = Callable[[Matrix, Matrix], Matrix]
 SAMPLE = 512
 # Directions to choose from; with the feature for the rest they fill whole vectors.
 CHOICES = (31, 63)
+# Shifts of the inner products (see orthonormal): what the next step refines need only be nearly orthonormal.
+ROUGH = (1e-4,)
+EXACT = (1e-4, 1e-5, 0)
 # Without so much of the squared lengths in the first of them nothing comes of it.
 LEAST_SHARE = 0.6
 # What is left may blur a squared distance by this share of the smallest ones: with variances 1/i^1.5
@@ -33,19 +36,20 @@ def leading_directions(obs: Matrix, n_codes: int, project: Project) -> Matrix | 
     no, six times where 31 directions will do, and 21 times else.
     """
     with np.errstate(all="ignore"):
-        sample = obs[:: max(1, len(obs) // SAMPLE)][:SAMPLE]
-        sample = sample - sample.mean(0)
-        sample = (sample / np.max(np.abs(sample), initial=0)).astype("f4")
+        sample = np.array(obs[:: max(1, len(obs) // SAMPLE)][:SAMPLE], order="C")
+        sample -= sample.mean(0)
+        sample /= max(np.max(sample, initial=0), -np.min(sample, initial=0))
+        sample = sample.astype("f4", copy=False)
         seen, held = np.ascontiguousarray(sample[::2]), np.ascontiguousarray(sample[1::2])
         seen_columns = np.ascontiguousarray(seen.T)
         for n_directions in CHOICES:
             try:
-                start = orthonormal(np.ascontiguousarray(seen_columns[:, : n_directions + 1]), project)
+                start = orthonormal(np.ascontiguousarray(seen_columns[:, : n_directions + 1]), project, ROUGH)
                 directions = refined(seen, seen_columns, start, project)
                 if not left_out(held, directions, project) < (1 - LEAST_SHARE) * mean_sq_norm(held):
                     return None
-                for _ in range(2):
-                    directions = refined(seen, seen_columns, directions, project)
+                for shifts in (ROUGH, EXACT):
+                    directions = refined(seen, seen_columns, directions, project, shifts)
             except np.linalg.LinAlgError:  # the sample does not span so many
                 return None
             # 2 |rest of x| |rest of c|: a code word is a mean of n_obs / n_codes observations.
@@ -63,18 +67,20 @@ def some_directions(n_features: int) -> Matrix:
     return evened(np.eye(n_features, min(n_features, 15)))
 
 
-def refined(rows: Matrix, columns: Matrix, directions: Matrix, project: Project) -> Matrix:
+def refined(
+    rows: Matrix, columns: Matrix, directions: Matrix, project: Project, shifts: tuple[float, ...] = EXACT
+) -> Matrix:
     """Directions nearer to the leading ones of the rows, whose transpose is columns: a step of subspace iteration."""
-    return orthonormal(project(columns, project(rows, directions)), project)
+    return orthonormal(project(columns, project(rows, directions)), project, shifts)
 
 
-def orthonormal(columns: Matrix, project: Project) -> Matrix:
+def orthonormal(columns: Matrix, project: Project, shifts: tuple[float, ...] = EXACT) -> Matrix:
     """Orthonormal columns of the same span; LinAlgError where they are not independent.
 
     By Cholesky factors of their inner products, first of shifted ones: float32 products of
     columns that are nearly dependent are not positive definite.
     """
-    for shift in (1e-4, 1e-5, 0):
+    for shift in shifts:
         columns = columns / np.sqrt(np.square(columns).sum(0))
         products = project(np.ascontiguousarray(columns.T), columns).astype(float)
         factor = np.linalg.cholesky(products + shift * np.eye(len(products)))
