@@ -64,7 +64,7 @@ def seconds_of_rounds(
     n: int, k: int, d: int, workers: int, rounds: int = 40, data: Callable[[int, int], np.ndarray] = blobs
 ) -> list[float]:
     """Assignment and means of each round, once."""
-    from vqfast._core.lloyd import Means
+    from vqfast._core.means import Means
     from vqfast._core.nearest import Nearest
 
     obs, times = data(n, d), []

@@ -111,7 +111,7 @@ def _fit_task(name: str, obs: np.ndarray, k: int, rounds: int = 20) -> Task:
 
 def _rounds_to_the_end(obs: np.ndarray, k: int) -> int:
     """Rounds until no code changes."""
-    from vqfast._core.lloyd import Means
+    from vqfast._core.means import Means
     from vqfast._core.nearest import Nearest
 
     search = Nearest(obs, k, 2, rounds=1000)

@@ -9,7 +9,7 @@ import pytest
 import vqfast
 
 # Module: what of the package it may import. Not named here means not allowed.
-BELOW_PUBLIC = {"_core.nearest", "_core.lloyd", "_core.passes", "_validation"}
+BELOW_PUBLIC = {"_core.nearest", "_core.means", "_core.passes", "_validation"}
 PUBLIC_QUANTIZERS = ("_additive", "_flat", "_packing", "_product", "_residual")
 SUM_QUANTIZERS = {"_core.additive", "_validation"} | {
     f"_quantizers.{name}" for name in ("_base", "_least_squares", "_sums")
@@ -18,7 +18,7 @@ ALLOWED = {
     "__init__": {"_assign", "_config", "_kmeans", "_lvq", "_quantizers"},
     "_config": {"_core", "_validation"},
     "_assign": {"_core.few", "_core.nearest", "_validation"},
-    "_kmeans": BELOW_PUBLIC | {"_assign", "_seeding"},
+    "_kmeans": BELOW_PUBLIC | {"_assign", "_core.lloyd", "_seeding"},
     "_seeding": {"_core.nearest", "_core.seeds", "_validation"},
     "_lvq.__init__": {"_lvq.cost", "_lvq.metric", "_lvq.online"},
     "_lvq.metric": {"_core.lvq", "_core.nearest", "_validation", "_lvq.data"}
@@ -29,8 +29,9 @@ ALLOWED = {
     "_lvq.base": {"_core.lvq", "_core.nearest", "_validation"}
     | {f"_lvq.{name}" for name in ("conventions", "data", "parameters", "start")},
     "_lvq.parameters": set(),
-    "_lvq.start": {"_core.lloyd", "_core.nearest", "_core.seeds", "_seeding", "_lvq.conventions", "_lvq.data"},
-    "_lvq.data": {"_core.lloyd", "_core.lvq", "_core.nearest", "_validation", "_lvq.conventions"},
+    "_lvq.start": {f"_core.{name}" for name in ("lloyd", "means", "nearest", "seeds")}
+    | {"_seeding", "_lvq.conventions", "_lvq.data"},
+    "_lvq.data": {"_core.means", "_core.lvq", "_core.nearest", "_validation", "_lvq.conventions"},
     "_lvq.conventions": set(),
     "_quantizers.__init__": {f"_quantizers.{name}" for name in PUBLIC_QUANTIZERS},
     "_quantizers._additive": SUM_QUANTIZERS | {"_quantizers._product", "_quantizers._residual"},
@@ -79,7 +80,8 @@ ALLOWED = {
     "_core.seeds": {"seeds.h", "_core.integers", "_core.kernels", "_core.machine", "_core.memory", "_core.team"},
     "_core.tiles": {"tiles.h", "_core.kernels", "_core.memory", "_core.team"},
     "_core.parts": {"_core.kernels", "_core.machine", "_core.memory", "_core.nearest", "_core.team"},
-    "_core.lloyd": {"_core.kernels", "_core.memory", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
+    "_core.means": {"_core.kernels", "_core.memory", "_core.team", "_core.nearest", "_core.passes", "_core.tiles"},
+    "_core.lloyd": {"_core.kernels", "_core.means", "_core.team", "_core.nearest", "_core.tiles"},
     "_core.lvq": {"lvq.h", "_core.kernels", "_core.machine", "_core.memory", "_core.team"},
     "_core.additive": {"additive.h", "_core.kernels", "_core.machine", "_core.memory", "_core.team"},
     "_core.packed_codes": {"search.h", "_core.kernels", "_core.machine", "_core.team"},

@@ -1,14 +1,17 @@
 """Means and rounds of Lloyd's algorithm against their twins: to the last bit."""
 
 import functools
+import signal
 
 import numpy as np
 import pytest
 import reference
 
 import vqfast
-from vqfast._core.lloyd import Means, lloyd
+from vqfast._core.lloyd import lloyd
+from vqfast._core.means import Means
 from vqfast._core.nearest import Nearest
+from vqfast._core.passes import extents
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "weights"])
@@ -70,6 +73,50 @@ def test_lloyd(isa, dtype, workers, weights_for, rng):
         assert lloyd(search, Means(search, weights), start, codes, n_rounds) == n_with_empty == n_rounds
         np.testing.assert_array_equal(start, expected)
         np.testing.assert_array_equal(codes, expected_codes)
+
+
+def test_sums_where_the_path_changes_in_the_first_round(integer_isa, workers, rng):
+    """Integers cannot tell these codes apart: blocks are run again by another path, and move no sum twice."""
+    obs = (rng.choice([-100, 100], (20000, 1)) + 0.1 * rng.normal(size=(20000, 24))).astype("f4")
+    start = obs[:256].astype("f8")
+    expected, expected_codes, _ = reference.kmeans2(obs, start, 3)
+    search, codes = Nearest(obs, 256, workers, integer_isa, rounds=3), np.zeros(20000, dtype=np.int32)
+    assert search.integers is not None
+    lloyd(search, Means(search), start, codes, 3)
+    assert search.integers is None
+    np.testing.assert_array_equal(start, expected)
+    np.testing.assert_array_equal(codes, expected_codes)
+
+
+def test_means_take_a_range_that_is_known(rng):
+    obs = (rng.normal(size=(500, 3)) * [1, 1e-3, 1e5]).astype("f4")
+    books = [np.zeros((4, 3)), np.zeros((4, 3))]
+    for book, known in zip(books, (None, extents(obs)), strict=True):
+        Means(Nearest(obs, 4), known=known).update(np.arange(500, dtype=np.int32) % 4, book, np.zeros(4, dtype=bool))
+    np.testing.assert_array_equal(*books)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_again_after_an_interruption(workers, rng):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    obs = rng.normal(size=(60000, 40)).astype("f4")
+    start, codes = obs[:300].astype("f8"), np.zeros(60000, dtype=np.int32)
+    search = Nearest(obs, 300, workers, rounds=100)
+    means, before = Means(search), signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            lloyd(search, means, start.copy(), codes, 100000)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    books = [start.copy(), start.copy()]
+    lloyd(search, means, books[0], codes, 2)
+    fresh = Nearest(obs, 300)
+    lloyd(fresh, Means(fresh), books[1], np.zeros(60000, dtype=np.int32), 2)
+    np.testing.assert_array_equal(*books)
 
 
 def test_lloyd_stops_on_empty(dtype, rng):

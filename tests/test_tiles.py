@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import reference
 
-from vqfast._core.lloyd import Means, lloyd
+from vqfast._core.lloyd import lloyd
+from vqfast._core.means import Means
 from vqfast._core.nearest import Nearest
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._assign import ClusterError
-from ._core.lloyd import Means, lloyd
+from ._core.lloyd import lloyd
+from ._core.means import Means
 from ._core.nearest import Nearest
 from ._seeding import INITIALISERS, NOT_GIVEN, points, resolve_rng, start
 from ._validation import (

@@ -194,7 +194,8 @@ cdef class Integers:
         if self.keeps_bounds:
             arranging.integers, arranging.book, arranging.level = <void *>self, book, 0
             while VQ_INTEGERS_VECTOR << arranging.level < n_codes:
-                vq_team_run(team, self.workers_for(n_codes), run_arranging, &arranging, <Py_ssize_t>1 << arranging.level)
+                vq_team_run(team, self.workers_for(n_codes), run_arranging, &arranging,
+                            <Py_ssize_t>1 << arranging.level)
                 arranging.level += 1
         for p in range(n_codes):
             self.book.positions[self.book.order[p]] = p

@@ -58,7 +58,8 @@ cdef class Nearest:
     cdef allocate_bounds(self, Py_ssize_t itemsize)
     cdef Py_ssize_t n_panels(self) noexcept nogil
     cdef void look_at_signals(self) noexcept nogil
-    cdef int fall_back(self) except -1
+    cdef bint fall_back(self) noexcept with gil
+    cdef int check(self) except -1
     cdef void give_up(self) noexcept nogil
     cdef bint leaves_out(self) noexcept nogil
     cdef Py_ssize_t n_moved(self) noexcept nogil
@@ -74,6 +75,6 @@ cdef class Nearest:
     cdef void pack_part(self, Py_ssize_t part, int path, float *drifts) noexcept nogil
     cdef void pack_pass(self, int path, float *drifts) noexcept nogil
     cdef int pack(self, const double *code_book, Py_ssize_t n_codes, Assignment *job, bint follow) noexcept nogil
-    cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil
+    cdef bint run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) noexcept nogil
     cdef void run_blocks(self, Py_ssize_t first, Py_ssize_t last, const Assignment *job) noexcept nogil
     cdef void run_block(self, Py_ssize_t block, int worker, const Assignment *job) noexcept nogil

@@ -102,7 +102,7 @@ cdef struct Call:
     Py_ssize_t n_codes
     Assignment *job
     bint follow
-    bint finite
+    bint done
 
 
 cdef class Nearest:
@@ -410,17 +410,19 @@ cdef class Nearest:
                 return True
         return False
 
-    cdef int run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) except -1 nogil:
+    cdef bint run(self, const double *code_book, Py_ssize_t n_codes, bint follow, Assignment *job) noexcept nogil:
         """Assign all observations, by the team that the caller has begun; KeyboardInterrupt is noticed
         within a second.
 
-        Returns 0 if job asks for a check and an observation is not finite, otherwise 1.
+        Returns False if it came to no end: error says why, or job asks for a check and an observation
+        is not finite.
         """
         cdef Py_ssize_t n_blocks = (self.n_obs + self.block_rows - 1) // self.block_rows, first = 0
         cdef double most_hits = INTEGERS_HITS
         if self.memory == NULL:  # an earlier call ran out of it
             with gil:
-                raise MemoryError
+                self.error = MemoryError()
+            return False
         if n_codes != self.book.n_codes:
             job.warm = job.warm and not follow  # the codes are those of another code book
         job.path = self.pack(code_book, n_codes, job, follow)
@@ -431,30 +433,28 @@ cdef class Nearest:
             first = self.workers  # the first blocks show what the integers path is worth
             self.integers.compared(1)  # those of earlier rounds
             self.run_blocks(0, first, job)
-            if self.integers.compared(first * self.block_rows) > most_hits * n_codes:
-                with gil:
-                    self.fall_back()
-                return self.run(code_book, n_codes, False, job)
+            if (not vq_team_stopped(&self.team)
+                    and self.integers.compared(first * self.block_rows) > most_hits * n_codes):
+                return self.fall_back() and self.run(code_book, n_codes, False, job)
         self.run_blocks(first, n_blocks, job)
         if vq_team_stopped(&self.team):
             self.give_up()
-            with gil:
-                if self.error is not None:
-                    error, self.error = self.error, None
-                    raise error
-            return 0
+            return False
         if job.path == VQ_INTEGERS:
             self.integers.quantized = self.integers.keeps_rows
-        return 1
+        return True
 
-    cdef int fall_back(self) except -1:
+    cdef bint fall_back(self) noexcept with gil:
         """Settle on another path: the first blocks have too many hits."""
-        if self.integers.book.directions.n:
-            self.with_directions = False
-            self.settle_on(VQ_INTEGERS)
-        else:
-            self.settle_on(VQ_PANELS if self.rounds > 2 else self.float_path())
-        return 0
+        try:
+            if self.integers.book.directions.n:
+                self.with_directions = False
+                self.settle_on(VQ_INTEGERS)
+            else:
+                self.settle_on(VQ_PANELS if self.rounds > 2 else self.float_path())
+        except BaseException as error:
+            self.error = error
+        return self.error is None
 
     cdef void look_at_signals(self) noexcept nogil:
         """Now and then, by the thread that leads."""
@@ -496,7 +496,7 @@ cdef class Nearest:
         if dist is not None:
             job.dist = cnp.PyArray_DATA(<cnp.ndarray?>dist)
             job.dist_type = VQ_FLOAT32 if cnp.PyArray_TYPE(<cnp.ndarray>dist) == cnp.NPY_FLOAT32 else VQ_FLOAT64
-        call.search, call.job, call.follow, call.finite = <void *>self, &job, follow, True
+        call.search, call.job, call.follow = <void *>self, &job, follow
         call.code_book, call.n_codes = <const double *>cnp.PyArray_DATA(code_book), cnp.PyArray_DIM(code_book, 0)
         if moved is not None:
             if moved.shape[0] < call.n_codes:
@@ -504,10 +504,15 @@ cdef class Nearest:
             job.moved = &moved[0]
         with nogil:
             vq_team_lead(&self.team, self.workers, lead_call, &call)
-        if self.error is not None:
-            error, self.error = self.error, None
+        self.check()
+        return bool(call.done)
+
+    cdef int check(self) except -1:
+        """Raise what ended a run, once."""
+        error, self.error = self.error, None
+        if error is not None:
             raise error
-        return bool(call.finite)
+        return 0
 
 
 cdef void run_part(void *context, Py_ssize_t part, int worker) noexcept nogil:
@@ -522,11 +527,6 @@ cdef void run_packing(void *context, Py_ssize_t part, int worker) noexcept nogil
     (<Nearest>packing.search).pack_part(part, packing.path, packing.drifts)
 
 
-cdef void lead_call(void *context) noexcept with gil:
+cdef void lead_call(void *context) noexcept nogil:
     cdef Call *call = <Call *>context
-    cdef Nearest search = <Nearest>call.search
-    try:
-        with nogil:
-            call.finite = search.run(call.code_book, call.n_codes, call.follow, call.job)
-    except BaseException as error:
-        search.error = error
+    call.done = (<Nearest>call.search).run(call.code_book, call.n_codes, call.follow, call.job)

@@ -14,7 +14,10 @@
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
-#ifndef _WIN32
+#ifdef _WIN32
+__declspec(dllimport) int __stdcall SwitchToThread(void);
+__declspec(dllimport) void __stdcall Sleep(unsigned long milliseconds);
+#else
 #include <sched.h>
 #endif
 
@@ -67,10 +70,10 @@ static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, pt
 static inline long long vq_nanoseconds(void)
 {
     struct timespec now;
-#ifdef __linux__
-    clock_gettime(CLOCK_MONOTONIC, &now);
+#ifdef _WIN32
+    timespec_get(&now, TIME_UTC); /* it may be set: signals are then looked at early or late */
 #else
-    timespec_get(&now, TIME_UTC); /* it may be set, which costs a team or two */
+    clock_gettime(CLOCK_MONOTONIC, &now);
 #endif
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
@@ -142,23 +145,32 @@ static inline int vq_team_threads(int workers) { return workers + (workers >= om
  * one leads, doing what there is to do in between, and calls vq_team_run for whatever has parts.
  */
 
-/* Between two rounds a thread spins for PATIENCE, then lets others have the CPU, and from WEARY on sleeps. */
-enum { WEARY = 1000000 };
+/* Between two rounds a thread spins for PATIENCE, then lets others have the CPU, and from WEARY on sleeps
+ * for a part of the time that it has waited, up to LONGEST_SLEEP. */
+enum { WEARY = 1000000, LONGEST_SLEEP = 1000000 };
 
 static inline void vq_team_pause(long long *since)
 {
-    const long long now = vq_nanoseconds();
+    const long long now = vq_nanoseconds(), waited = *since ? now - *since : 0;
     if (!*since)
         *since = now;
-#ifndef _WIN32
-    else if (now - *since > WEARY)
-        nanosleep(&(struct timespec){0, 50000}, NULL);
-    else if (now - *since > PATIENCE)
+    if (waited <= PATIENCE)
+        return;
+#ifdef _WIN32
+    if (waited > WEARY)
+        Sleep(1);
+    else
+        SwitchToThread();
+#else
+    if (waited > WEARY)
+        nanosleep(&(struct timespec){0, waited / 16 < LONGEST_SLEEP ? (long)(waited / 16) : LONGEST_SLEEP}, NULL);
+    else
         sched_yield();
 #endif
 }
 
-/* n parts by up to so many workers, which are done when it returns, but for those left by vq_team_stop. */
+/* n parts by up to so many workers, which are done when it returns, but for those left by vq_team_stop. One
+ * part alone is not worth waking anybody. */
 static inline void vq_team_run(vq_team *team, int workers, vq_part *run, void *context, ptrdiff_t n)
 {
     if (workers == 1 || team->workers == 1 || n == 1) {
@@ -176,7 +188,7 @@ static inline void vq_team_run(vq_team *team, int workers, vq_part *run, void *c
         run(context, part, 0);
         atomic_fetch_add_explicit(&team->n_done, 1, memory_order_release);
     }
-    const long long left = base + n - atomic_exchange(&team->next, base + n); /* some after vq_team_stop */
+    const long long left = base + n - atomic_exchange(&team->next, base + n); /* after vq_team_stop */
     atomic_fetch_add_explicit(&team->n_done, left, memory_order_relaxed);
     long long since = 0;
     while (atomic_load_explicit(&team->n_done, memory_order_acquire) < base + n)
@@ -217,15 +229,6 @@ static inline void vq_team_lead(vq_team *team, int workers, void (*lead)(void *c
             vq_team_serve(team, worker);
     }
 #endif
-}
-
-/* Parts for the next team, after one of at_once that began then. Where a team ends some threads wait
- * for others, so it should not be short; nor long, as signals are looked at in between. */
-enum { SHORT_TEAM = 20000000, LONG_TEAM = 100000000 };
-static inline ptrdiff_t vq_team_parts(ptrdiff_t at_once, long long began)
-{
-    const long long took = vq_nanoseconds() - began;
-    return took < SHORT_TEAM ? 4 * at_once : took > LONG_TEAM ? (at_once + 3) / 4 : at_once;
 }
 
 #endif

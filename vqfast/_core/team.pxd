@@ -20,4 +20,3 @@ cdef extern from "team.h" nogil:
     ctypedef void (*vq_part)(void *context, Py_ssize_t part, int worker) noexcept nogil
     void vq_team_run(vq_team *team, int workers, vq_part run, void *context, Py_ssize_t n)
     void vq_team_lead(vq_team *team, int workers, void (*lead)(void *) noexcept nogil, void *context)
-    Py_ssize_t vq_team_parts(Py_ssize_t at_once, long long began)

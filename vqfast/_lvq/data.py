@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core.lloyd import Means
 from .._core.lvq import hashes, shuffle
+from .._core.means import Means
 from .._core.nearest import Nearest
 from .._validation import as_array, as_real, as_weights
 from .conventions import data_conversion_warning, warn

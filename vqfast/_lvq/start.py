@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.lloyd import Means, lloyd
+from .._core.lloyd import lloyd
+from .._core.means import Means
 from .._core.nearest import Nearest
 from .._core.seeds import Seeds
 from .._seeding import plus_plus

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.lloyd import Means
+from .._core.means import Means
 from .._core.nearest import Nearest
 from .._core.parts import MOST_FEATURES, assign_parts
 from .._validation import FLOAT64, not_finite
