@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from .kernels cimport vq_kernels, vq_obs
 from .team cimport vq_team
@@ -8,6 +8,7 @@ cdef extern from "tiles.h" nogil:
         VQ_TILE
         VQ_TILE_GROUP
         VQ_TILE_FEATURES
+        VQ_TILE_RADIX
     double VQ_TILE_LARGEST
     float VQ_TILE_FAR
 
@@ -39,12 +40,31 @@ cdef extern from "tiles.h" nogil:
     ctypedef struct vq_tile_kernels:
         void (*order)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float *,
                       const float *, uint64_t *) noexcept nogil
-        void (*sort)(uint64_t *, uint64_t *, Py_ssize_t) noexcept nogil
-        void (*fill)(const float *, Py_ssize_t, Py_ssize_t, const uint64_t *, Py_ssize_t, vq_tiles *,
-                     int32_t *) noexcept nogil
+        void (*count)(const uint64_t *, Py_ssize_t, Py_ssize_t, int, int64_t *) noexcept nogil
+        void (*scatter)(const uint64_t *, Py_ssize_t, Py_ssize_t, int, int64_t *, uint64_t *) noexcept nogil
+        Py_ssize_t (*mark)(const float *, Py_ssize_t, Py_ssize_t, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                           uint8_t *) noexcept nogil
+        void (*fill)(const float *, Py_ssize_t, Py_ssize_t, const uint64_t *, const uint8_t *, Py_ssize_t, Py_ssize_t,
+                     Py_ssize_t, Py_ssize_t, vq_tiles *, int32_t *) noexcept nogil
         void (*enclose)(const vq_tiles *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*assign)(const vq_tiles *, Py_ssize_t, Py_ssize_t, const vq_tile_codes *, int, double, double,
                        vq_tile_scratch *) noexcept nogil
+
+
+# The observations while they are sorted, in parts, and what is to be done next.
+cdef struct Sorting:
+    void *tiles
+    int stage
+    Py_ssize_t n_parts
+    Py_ssize_t part_obs
+    float *low            # the ranges of the features: of all, or of every worker, VQ_TILE_FEATURES apart
+    float *high
+    uint64_t *keys
+    uint64_t *spare
+    int shift
+    int64_t *starts       # (n_parts, VQ_TILE_RADIX) where the next key of a part with a digit goes
+    uint8_t *marks        # (n_obs) in spare
+    Py_ssize_t *n_points  # (n_parts) before it
 
 
 cdef class Tiles:
@@ -63,8 +83,11 @@ cdef class Tiles:
 
     cdef Py_ssize_t layout(self, char *base) noexcept
     cdef void layout_worker(self, char **cursor, bint placed, int worker) noexcept
-    cdef void order_part(self, Py_ssize_t part, float *low, float *high, uint64_t *keys) noexcept nogil
-    cdef void order_pass(self, float *low, float *high, uint64_t *keys) noexcept nogil
+    cdef void measure_part(self, Sorting *sorting, Py_ssize_t part, int worker) noexcept nogil
+    cdef void sort_part(self, Sorting *sorting, Py_ssize_t part) noexcept nogil
+    cdef void sort_pass(self, Sorting *sorting, int stage) noexcept nogil
+    cdef void sort_digit(self, Sorting *sorting) noexcept nogil
+    cdef void count_points(self, Sorting *sorting) noexcept nogil
     cdef int build(self) except -1
     cdef bint take_codes(self, const double *code_book) noexcept nogil
     cdef void run_part(self, Py_ssize_t part, int worker, double factor, double low_factor) noexcept nogil

@@ -1,6 +1,6 @@
 """Observations of few features in tiles: for the rounds of a fit."""
 from libc.math cimport INFINITY, fabs
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 
 from .kernels cimport vq_kernels, vq_obs
@@ -9,26 +9,35 @@ from .team cimport vq_team, vq_team_run
 
 # Groups of tiles that a thread takes at a time: some thousand observations.
 cdef Py_ssize_t GROUPS_PER_PART = 4
-# Observations of which a thread computes the place at a time.
-cdef Py_ssize_t ORDER_STEP = 16384
+# Parts of the observations for each thread while they are sorted.
+cdef Py_ssize_t PARTS_PER_THREAD = 4
+
+# Of a key's upper half: so many digits of VQ_TILE_RADIX values.
+cdef int DIGITS = 3
+cdef int DIGIT_BITS = 10
+
+cdef enum:  # stages of sorting
+    MEASURE
+    ORDER
+    COUNT
+    SCATTER
+    MARK
+    FILL
+    ENCLOSE
 
 
 # What a worker needs to know besides the part.
-cdef struct Ordering:
-    void *tiles
-    float *low
-    float *high
-    uint64_t *keys
-
 cdef struct Scan:
     void *tiles
     double factor, low_factor
 
 
-cdef void run_ordering(void *context, Py_ssize_t part, int worker) noexcept nogil:
-    cdef const Ordering *ordering = <const Ordering *>context
-    cdef Py_ssize_t own = VQ_TILE_FEATURES * worker if ordering.keys == NULL else 0
-    (<Tiles>ordering.tiles).order_part(part, ordering.low + own, ordering.high + own, ordering.keys)
+cdef void run_sorting(void *context, Py_ssize_t part, int worker) noexcept nogil:
+    cdef Sorting *sorting = <Sorting *>context
+    if sorting.stage == MEASURE:
+        (<Tiles>sorting.tiles).measure_part(sorting, part, worker)
+    else:
+        (<Tiles>sorting.tiles).sort_part(sorting, part)
 
 
 cdef void run_scan(void *context, Py_ssize_t part, int worker) noexcept nogil:
@@ -39,7 +48,7 @@ cdef void run_scan(void *context, Py_ssize_t part, int worker) noexcept nogil:
 cdef class Tiles:
     """float32 observations of at most VQ_TILE_FEATURES features, sorted and merged.
 
-    Takes (4 n_features + 32) bytes an observation, twenty of them only while it is made.
+    Takes (4 n_features + 32) bytes an observation, sixteen of them only while it is made.
     """
 
     def __dealloc__(self):
@@ -82,17 +91,15 @@ cdef class Tiles:
         if placed:
             self.scratch[worker] = scratch
 
-    cdef void order_part(self, Py_ssize_t part, float *low, float *high, uint64_t *keys) noexcept nogil:
-        """The keys of a part, or with keys NULL the ranges of its features."""
+    cdef void measure_part(self, Sorting *sorting, Py_ssize_t part, int worker) noexcept nogil:
+        """Widen the worker's ranges of the features by a part."""
         cdef const float *obs = <const float *>self.obs.data
-        cdef Py_ssize_t d = self.n_features, first = part * ORDER_STEP, i, j
-        cdef Py_ssize_t last = min(self.n_obs, first + ORDER_STEP)
+        cdef Py_ssize_t first = part * sorting.part_obs, last = min(self.n_obs, first + sorting.part_obs), i, j
         cdef Py_ssize_t rows = self.obs.row_stride, columns = self.obs.feature_stride
+        cdef float *low = sorting.low + VQ_TILE_FEATURES * worker
+        cdef float *high = sorting.high + VQ_TILE_FEATURES * worker
         cdef float x, least, most
-        if keys != NULL:
-            self.kernels.order(obs, rows, columns, first, last, d, low, high, keys + first)
-            return
-        for j in range(d):
+        for j in range(self.n_features):
             least, most = low[j], high[j]
             for i in range(first, last):
                 x = obs[i * rows + j * columns]
@@ -100,36 +107,93 @@ cdef class Tiles:
                 most = max(most, x)
             low[j], high[j] = least, most
 
-    cdef void order_pass(self, float *low, float *high, uint64_t *keys) noexcept nogil:
-        """With keys NULL every worker has its own ranges, VQ_TILE_FEATURES apart."""
-        cdef Ordering ordering
-        ordering.tiles, ordering.low, ordering.high, ordering.keys = <void *>self, low, high, keys
-        vq_team_run(self.team, self.workers, run_ordering, &ordering, (self.n_obs + ORDER_STEP - 1) // ORDER_STEP)
+    cdef void sort_part(self, Sorting *sorting, Py_ssize_t part) noexcept nogil:
+        cdef const float *obs = <const float *>self.obs.data
+        cdef Py_ssize_t rows = self.obs.row_stride, columns = self.obs.feature_stride, d = self.n_features
+        cdef Py_ssize_t first = part * sorting.part_obs, last = min(self.n_obs, first + sorting.part_obs)
+        cdef Py_ssize_t width = GROUPS_PER_PART * VQ_TILE_GROUP
+        cdef int64_t *starts = sorting.starts + part * VQ_TILE_RADIX
+        if sorting.stage == ORDER:
+            self.kernels.order(obs, rows, columns, first, last, d, sorting.low, sorting.high, sorting.keys + first)
+        elif sorting.stage == COUNT:
+            self.kernels.count(sorting.keys, first, last, sorting.shift, starts)
+        elif sorting.stage == SCATTER:
+            self.kernels.scatter(sorting.keys, first, last, sorting.shift, starts, sorting.spare)
+        elif sorting.stage == MARK:
+            sorting.n_points[part] = self.kernels.mark(obs, rows, columns, sorting.keys, first, last, d, sorting.marks)
+        elif sorting.stage == FILL:
+            self.kernels.fill(obs, rows, columns, sorting.keys, sorting.marks, first, last, self.n_obs,
+                              sorting.n_points[part], &self.tiles, self.places)
+        else:
+            self.kernels.enclose(&self.tiles, part * width, min(self.tiles.n_tiles, (part + 1) * width))
+
+    cdef void sort_pass(self, Sorting *sorting, int stage) noexcept nogil:
+        cdef Py_ssize_t width = GROUPS_PER_PART * VQ_TILE_GROUP, n = sorting.n_parts
+        if stage == ENCLOSE:
+            n = (self.tiles.n_tiles + width - 1) // width
+        sorting.stage = stage
+        vq_team_run(self.team, self.workers, run_sorting, sorting, n)
+
+    cdef void sort_digit(self, Sorting *sorting) noexcept nogil:
+        """A stable sort of the keys by one digit."""
+        cdef int64_t total = 0, count
+        cdef Py_ssize_t part, r
+        self.sort_pass(sorting, COUNT)
+        for r in range(VQ_TILE_RADIX):
+            for part in range(sorting.n_parts):
+                count = sorting.starts[part * VQ_TILE_RADIX + r]
+                sorting.starts[part * VQ_TILE_RADIX + r] = total
+                total += count
+        self.sort_pass(sorting, SCATTER)
+        sorting.keys, sorting.spare = sorting.spare, sorting.keys
+        sorting.shift += DIGIT_BITS
+
+    cdef void count_points(self, Sorting *sorting) noexcept nogil:
+        """Those in front of every part, and the tiles that all of them fill."""
+        cdef Py_ssize_t total = 0, part, count
+        for part in range(sorting.n_parts):
+            count = sorting.n_points[part]
+            sorting.n_points[part] = total
+            total += count
+        self.tiles.n_tiles = (total + VQ_TILE - 1) // VQ_TILE
 
     cdef int build(self) except -1:
         """Sort the observations into tiles."""
-        cdef Py_ssize_t n = self.n_obs, j, w
-        cdef Py_ssize_t most = self.workers * VQ_TILE_FEATURES
-        cdef uint64_t *keys = <uint64_t *>vq_allocate(16 * n + 8 * most)
-        cdef float *low = <float *>(keys + 2 * n)
-        cdef float *high = low + most
-        if keys == NULL:
+        cdef Py_ssize_t n = self.n_obs, most = self.workers * VQ_TILE_FEATURES, j, w, n_bytes
+        cdef char *memory
+        cdef char *cursor
+        cdef Sorting sorting
+        sorting.tiles, sorting.shift = <void *>self, 32
+        sorting.part_obs = (n + PARTS_PER_THREAD * self.workers - 1) // (PARTS_PER_THREAD * self.workers)
+        sorting.n_parts = (n + sorting.part_obs - 1) // sorting.part_obs
+        n_bytes = 16 * n + 8 * most + 8 * sorting.n_parts * (VQ_TILE_RADIX + 1) + 5 * 64
+        memory = cursor = <char *>vq_allocate(n_bytes)
+        if memory == NULL:
             raise MemoryError
+        sorting.keys = <uint64_t *>vq_take(&cursor, 8 * n)
+        sorting.spare = <uint64_t *>vq_take(&cursor, 8 * n)
+        sorting.starts = <int64_t *>vq_take(&cursor, 8 * sorting.n_parts * VQ_TILE_RADIX)
+        sorting.n_points = <Py_ssize_t *>vq_take(&cursor, 8 * sorting.n_parts)
+        sorting.low = <float *>vq_take(&cursor, 8 * most)
+        sorting.high = sorting.low + most
         with nogil:
             for j in range(most):
-                low[j] = INFINITY
-                high[j] = -INFINITY
-            self.order_pass(low, high, NULL)
+                sorting.low[j] = INFINITY
+                sorting.high[j] = -INFINITY
+            self.sort_pass(&sorting, MEASURE)
             for w in range(1, self.workers):
                 for j in range(self.n_features):
-                    low[j] = min(low[j], low[w * VQ_TILE_FEATURES + j])
-                    high[j] = max(high[j], high[w * VQ_TILE_FEATURES + j])
-            self.order_pass(low, high, keys)
-            self.kernels.sort(keys, keys + n, n)
-            self.kernels.fill(<const float *>self.obs.data, self.obs.row_stride, self.obs.feature_stride, keys, n,
-                              &self.tiles, self.places)
-            vq_release(keys, 16 * n + 8 * most)
-            self.kernels.enclose(&self.tiles, 0, self.tiles.n_tiles)
+                    sorting.low[j] = min(sorting.low[j], sorting.low[w * VQ_TILE_FEATURES + j])
+                    sorting.high[j] = max(sorting.high[j], sorting.high[w * VQ_TILE_FEATURES + j])
+            self.sort_pass(&sorting, ORDER)
+            while sorting.shift < 32 + DIGITS * DIGIT_BITS:
+                self.sort_digit(&sorting)
+            sorting.marks = <uint8_t *>sorting.spare
+            self.sort_pass(&sorting, MARK)
+            self.count_points(&sorting)
+            self.sort_pass(&sorting, FILL)
+            vq_release(memory, n_bytes)
+            self.sort_pass(&sorting, ENCLOSE)
         return 0
 
     cdef bint take_codes(self, const double *code_book) noexcept nogil:

@@ -233,7 +233,9 @@ static const vq_seeds_kernels seeds_kernels = {.place = seeds_place, .list = see
 
 static const vq_tile_kernels tile_kernels = {
     .order = tiles_order,
-    .sort = tiles_sort,
+    .count = tiles_count,
+    .scatter = tiles_scatter,
+    .mark = tiles_mark,
     .fill = tiles_fill,
     .enclose = tiles_enclose,
     .assign = tiles_assign,

@@ -24,6 +24,7 @@ enum {
     VQ_TILE = 64,         /* observations in a tile */
     VQ_TILE_GROUP = 16,   /* tiles that share a first choice of code words */
     VQ_TILE_FEATURES = 8, /* most features */
+    VQ_TILE_RADIX = 1024, /* values of a digit of a place in Morton order, which has three */
 };
 #define VQ_TILE_LARGEST 1e15
 
@@ -66,12 +67,20 @@ struct vq_tile_kernels {
     void (*order)(const float *obs, ptrdiff_t row_stride, ptrdiff_t feature_stride, ptrdiff_t first, ptrdiff_t last,
                   ptrdiff_t n_features, const float *low, const float *high, uint64_t *keys);
 
-    /* Sort n keys by their upper half; spare has the same size. */
-    void (*sort)(uint64_t *keys, uint64_t *spare, ptrdiff_t n);
+    /* A stable sort of the keys by the VQ_TILE_RADIX digit at shift, in parts: how many keys of a part have
+     * which digit, and where its next one of each goes. */
+    void (*count)(const uint64_t *keys, ptrdiff_t first, ptrdiff_t last, int shift, int64_t *counts);
+    void (*scatter)(const uint64_t *keys, ptrdiff_t first, ptrdiff_t last, int shift, int64_t *starts,
+                    uint64_t *sorted);
 
-    /* Points, weights and number of the tiles from sorted keys; places[i] is where observation i
-     * went. Equal neighbours are merged. */
-    void (*fill)(const float *obs, ptrdiff_t row_stride, ptrdiff_t feature_stride, const uint64_t *keys, ptrdiff_t n,
+    /* Which of the observations at keys first ... last - 1 are not equal to the one before; returns how many. */
+    ptrdiff_t (*mark)(const float *obs, ptrdiff_t row_stride, ptrdiff_t feature_stride, const uint64_t *keys,
+                      ptrdiff_t first, ptrdiff_t last, ptrdiff_t n_features, uint8_t *marks);
+
+    /* Points and weights of those marked, of n sorted keys, n_before marks being in front of first; with
+     * the last of them what fills the last tile. places[i] is where observation i went. */
+    void (*fill)(const float *obs, ptrdiff_t row_stride, ptrdiff_t feature_stride, const uint64_t *keys,
+                 const uint8_t *marks, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, ptrdiff_t n_before,
                  vq_tiles *tiles, int32_t *places);
 
     /* Boxes of tiles first ... last - 1, multiples of VQ_TILE_GROUP but for the end. */

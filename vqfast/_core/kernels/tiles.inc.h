@@ -5,7 +5,7 @@
 
 /* ---- order ----------------------------------------------------------------------- */
 
-enum { MORTON_BITS = 30, RADIX_BITS = 10 };
+enum { MORTON_BITS = 30 };
 
 static void tiles_order(const float *obs, ptrdiff_t row_stride, ptrdiff_t feature_stride, ptrdiff_t first,
                         ptrdiff_t last, ptrdiff_t n_features, const float *low, const float *high, uint64_t *keys)
@@ -41,54 +41,66 @@ static void tiles_order(const float *obs, ptrdiff_t row_stride, ptrdiff_t featur
     }
 }
 
-static void tiles_sort(uint64_t *keys, uint64_t *spare, ptrdiff_t n)
+static void tiles_count(const uint64_t *keys, ptrdiff_t first, ptrdiff_t last, int shift, int64_t *counts)
 {
-    for (int shift = 32; shift < 32 + MORTON_BITS; shift += RADIX_BITS) {
-        ptrdiff_t starts[1 << RADIX_BITS] = {0}, total = 0;
-        for (ptrdiff_t i = 0; i < n; i++)
-            starts[keys[i] >> shift & ((1 << RADIX_BITS) - 1)]++;
-        for (int r = 0; r < 1 << RADIX_BITS; r++) {
-            ptrdiff_t count = starts[r];
-            starts[r] = total;
-            total += count;
-        }
-        for (ptrdiff_t i = 0; i < n; i++)
-            spare[starts[keys[i] >> shift & ((1 << RADIX_BITS) - 1)]++] = keys[i];
-        uint64_t *swap = keys;
-        keys = spare;
-        spare = swap;
+    memset(counts, 0, VQ_TILE_RADIX * sizeof *counts);
+    for (ptrdiff_t e = first; e < last; e++)
+        counts[keys[e] >> shift & (VQ_TILE_RADIX - 1)]++;
+}
+
+static void tiles_scatter(const uint64_t *keys, ptrdiff_t first, ptrdiff_t last, int shift, int64_t *starts,
+                          uint64_t *sorted)
+{
+    for (ptrdiff_t e = first; e < last; e++)
+        sorted[starts[keys[e] >> shift & (VQ_TILE_RADIX - 1)]++] = keys[e];
+}
+
+/* ---- points ---------------------------------------------------------------------- */
+
+static ptrdiff_t tiles_mark(const float *obs, ptrdiff_t row_stride, ptrdiff_t feature_stride, const uint64_t *keys,
+                            ptrdiff_t first, ptrdiff_t last, ptrdiff_t n_features, uint8_t *marks)
+{
+    const float *before = first ? obs + (ptrdiff_t)(keys[first - 1] & 0xffffffff) * row_stride : NULL;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t e = first; e < last; e++) {
+        const float *x = obs + (ptrdiff_t)(keys[e] & 0xffffffff) * row_stride;
+        int differs = !before;
+        for (ptrdiff_t j = 0; before && j < n_features; j++)
+            differs |= x[j * feature_stride] != before[j * feature_stride];
+        marks[e] = (uint8_t)differs;
+        n += differs;
+        before = x;
     }
-    memcpy(spare, keys, (size_t)n * sizeof *keys); /* an odd number of passes */
+    return n;
 }
 
 static void tiles_fill(const float *obs, ptrdiff_t row_stride, ptrdiff_t feature_stride, const uint64_t *keys,
-                       ptrdiff_t n, vq_tiles *tiles, int32_t *places)
+                       const uint8_t *marks, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, ptrdiff_t n_before,
+                       vq_tiles *tiles, int32_t *places)
 {
     const ptrdiff_t d = tiles->n_features;
-    ptrdiff_t n_points = 0;
-    float *last = NULL;
-    for (ptrdiff_t e = 0; e < n; e++) {
+    ptrdiff_t p = n_before - 1, e = first;
+    for (; e < last && !marks[e]; e++) /* the last point of the part before has them */
+        places[keys[e] & 0xffffffff] = (int32_t)p;
+    if (e == last)
+        return;
+    for (; e < last; e++) { /* no branch on marks: nobody could foresee it */
         const ptrdiff_t i = (ptrdiff_t)(keys[e] & 0xffffffff);
-        const float *x = obs + i * row_stride;
-        int equal = last != NULL;
-        for (ptrdiff_t j = 0; equal && j < d; j++)
-            equal = last[j * VQ_TILE] == x[j * feature_stride];
-        if (!equal) {
-            last = tiles->points + n_points / VQ_TILE * d * VQ_TILE + n_points % VQ_TILE;
-            for (ptrdiff_t j = 0; j < d; j++)
-                last[j * VQ_TILE] = x[j * feature_stride];
-            tiles->weights[n_points++] = 0;
-        }
-        tiles->weights[n_points - 1]++;
-        places[i] = (int32_t)(n_points - 1);
-    }
-    for (; n_points % VQ_TILE; n_points++) {
-        float *point = tiles->points + n_points / VQ_TILE * d * VQ_TILE + n_points % VQ_TILE;
+        p += marks[e];
+        float *point = tiles->points + p / VQ_TILE * d * VQ_TILE + p % VQ_TILE;
         for (ptrdiff_t j = 0; j < d; j++)
-            point[j * VQ_TILE] = last[j * VQ_TILE];
-        tiles->weights[n_points] = 0;
+            point[j * VQ_TILE] = obs[i * row_stride + j * feature_stride];
+        tiles->weights[p] = (tiles->weights[p] & (marks[e] - 1)) + 1;
+        places[i] = (int32_t)p;
     }
-    tiles->n_tiles = n_points / VQ_TILE;
+    for (; e < n && !marks[e]; e++)
+        tiles->weights[p]++;
+    float *point = tiles->points + p / VQ_TILE * d * VQ_TILE + p % VQ_TILE;
+    for (ptrdiff_t over = 1; e == n && (p + over) % VQ_TILE; over++) { /* what fills the last tile */
+        for (ptrdiff_t j = 0; j < d; j++)
+            point[j * VQ_TILE + over] = point[j * VQ_TILE];
+        tiles->weights[p + over] = 0;
+    }
 }
 
 /* ---- boxes ----------------------------------------------------------------------- */
