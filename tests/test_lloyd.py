@@ -101,14 +101,17 @@ def test_again_after_an_interruption(workers, rng):
     def interrupt(*_):
         raise KeyboardInterrupt
 
+    def run_for(seconds):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        lloyd(search, means, start.copy(), codes, 100000)
+
     obs = rng.normal(size=(60000, 40)).astype("f4")
     start, codes = obs[:300].astype("f8"), np.zeros(60000, dtype=np.int32)
     search = Nearest(obs, 300, workers, rounds=100)
     means, before = Means(search), signal.signal(signal.SIGALRM, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            lloyd(search, means, start.copy(), codes, 100000)
+            run_for(0.05)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
