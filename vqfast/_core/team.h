@@ -86,9 +86,8 @@ enum { PATIENCE = 20000 };
  * A scheduler may wake a worker on the CPU of the first thread though others are idle, and
  * leave it waiting there for the whole of a short job. So the first thread waits for the
  * others, twice as long as a worker takes that has a CPU (5 to 10 us), and then steps aside
- * once, which costs 60 us; a worker that finds itself on that CPU moves
- * to another one, with its affinity as it was (should the second call fail, it keeps all
- * CPUs but one).
+ * once, which costs 60 us; a worker that finds itself on that CPU moves to another one, with
+ * its affinity as it was (should the second call fail, it keeps all CPUs but one).
  */
 static inline void vq_team_enter(vq_team *team, int worker)
 {
