@@ -49,8 +49,17 @@ typedef struct {
     int workers;
     atomic_int stopped;
     atomic_int n_started;
-    int cpu; /* of the first thread */
+    atomic_int cpu; /* of the first thread, when the job or the round began */
 } vq_team;
+
+static inline void vq_team_note_cpu(vq_team *team)
+{
+#ifdef __linux__
+    atomic_store_explicit(&team->cpu, sched_getcpu(), memory_order_relaxed);
+#else
+    (void)team;
+#endif
+}
 
 static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, ptrdiff_t last)
 {
@@ -62,9 +71,7 @@ static inline void vq_team_begin(vq_team *team, int workers, ptrdiff_t first, pt
     atomic_init(&team->round_workers, workers);
     atomic_init(&team->stopped, 0);
     atomic_init(&team->n_started, 0);
-#ifdef __linux__
-    team->cpu = sched_getcpu();
-#endif
+    vq_team_note_cpu(team);
 }
 
 static inline long long vq_nanoseconds(void)
@@ -81,14 +88,28 @@ static inline long long vq_nanoseconds(void)
 /* Nanoseconds that a thread spins before it steps aside. */
 enum { PATIENCE = 20000 };
 
-/* To be called by every thread as the first thing in a parallel region.
- *
- * A scheduler may wake a worker on the CPU of the first thread though others are idle, and
- * leave it waiting there for the whole of a short job. So the first thread waits for the
- * others, twice as long as a worker takes that has a CPU (5 to 10 us), and then steps aside
- * once, which costs 60 us; a worker that finds itself on that CPU moves to another one, with
- * its affinity as it was (should the second call fail, it keeps all CPUs but one).
- */
+/* A scheduler may wake a worker on the CPU of the first thread though others are idle, or busy with one
+ * thread each, and leave it waiting there for the whole of a short job. One that finds itself on that CPU
+ * moves to another one, with its affinity as it was (should the second call fail, it keeps all CPUs but one). */
+static inline void vq_team_keep_apart(vq_team *team)
+{
+#ifdef __linux__
+    const int cpu = atomic_load_explicit(&team->cpu, memory_order_relaxed);
+    cpu_set_t allowed, others;
+    if (cpu >= 0 && sched_getcpu() == cpu && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+        others = allowed;
+        CPU_CLR(cpu, &others);
+        if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+            sched_setaffinity(0, sizeof allowed, &allowed);
+    }
+#else
+    (void)team;
+#endif
+}
+
+/* To be called by every thread as the first thing in a parallel region. The first thread waits for the
+ * others, twice as long as a worker takes that has a CPU (5 to 10 us), and then steps aside once, which
+ * costs 60 us. */
 static inline void vq_team_enter(vq_team *team, int worker)
 {
 #ifdef __linux__
@@ -99,13 +120,7 @@ static inline void vq_team_enter(vq_team *team, int worker)
         if (atomic_load(&team->n_started) < team->workers - 1)
             nanosleep(&(struct timespec){0, 1000}, NULL);
     } else if (worker < team->workers) {
-        cpu_set_t allowed, others;
-        if (team->cpu >= 0 && sched_getcpu() == team->cpu && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
-            others = allowed;
-            CPU_CLR(team->cpu, &others);
-            if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
-                sched_setaffinity(0, sizeof allowed, &allowed);
-        }
+        vq_team_keep_apart(team);
         atomic_fetch_add(&team->n_started, 1);
     }
 #else
@@ -181,6 +196,7 @@ static inline void vq_team_run(vq_team *team, int workers, vq_part *run, void *c
     team->base = base;
     team->run = run;
     team->context = context;
+    vq_team_note_cpu(team);
     atomic_store_explicit(&team->round_workers, workers, memory_order_relaxed);
     atomic_store_explicit(&team->last, base + n, memory_order_release);
     for (ptrdiff_t part = vq_team_next(team, 0); part >= 0; part = vq_team_next(team, 0)) {
@@ -200,6 +216,8 @@ static inline void vq_team_serve(vq_team *team, int worker)
     while (worker < team->workers && !vq_team_stopped(team)) {
         const ptrdiff_t part = vq_team_next(team, worker);
         if (part >= 0) {
+            if (since) /* the first one of a round */
+                vq_team_keep_apart(team);
             team->run(team->context, part, worker);
             atomic_fetch_add_explicit(&team->n_done, 1, memory_order_release);
             since = 0;
