@@ -101,12 +101,16 @@ def range_of(array: NDArray[Any], name: str, check_finite: bool, workers: int) -
 
     The one pass over float32 observations that a fit needs also checks them.
     """
-    if not is_native(array) or (array.dtype == FLOAT64 and not check_finite):
+    if not is_native(array):
         return None
-    found = extents(array, workers) if array.dtype == FLOAT32 else (magnitude(array, workers), 0.0)
+    if array.dtype == FLOAT64:
+        if check_finite and not _all_finite(array, workers):
+            raise not_finite(name)
+        return None
+    found = extents(array, workers)
     if check_finite and not found[0] < np.inf:
         raise not_finite(name)
-    return found if array.dtype == FLOAT32 else None
+    return found
 
 
 def check_real(dtype: np.dtype[Any]) -> None:
